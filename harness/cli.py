@@ -1,0 +1,272 @@
+"""The command line. It reads options, calls the stages and prints; each command imports what it needs when it runs.
+
+Tables go to standard output; progress, notices and errors to standard error. Exit status: 0 done, 1 the work failed, 2
+wrong usage.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from harness.errors import HarnessError, UsageError, suggest
+
+if TYPE_CHECKING:
+    from harness.leaderboard import Row
+    from harness.tables import Format
+
+_FORMATS = ("table", "markdown", "csv", "latex", "json")
+
+
+class _Group(click.Group):
+    """A group whose unknown commands come with a suggestion."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UsageError(f"unknown command {args[0]!r}{suggest(args[0], self.list_commands(ctx), what='commands')}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="harness")
+def cli() -> None:
+    """How well does this prompt do, zero-shot and few-shot, how sure are we, and should I fine-tune instead?"""
+
+
+def _data_options(command: Any) -> Any:
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option(
+            "--include-path",
+            multiple=True,
+            type=path,
+            metavar="DIR",
+            help="A folder with tasks/ and prompts/ of your own; ./tasks and ./prompts are read anyway. Repeatable.",
+        ),
+        click.option(
+            "--data-dir",
+            type=path,
+            metavar="DIR",
+            help="Folder that holds the data of each task in a folder of its own.  [env: HARNESS_DATA_DIR]",
+        ),
+        click.option(
+            "--data", metavar="SOURCE", help="auto (the data folder where one is named, else the hub), folder or hub."
+        ),
+        click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select."),
+        click.option("--demos", metavar="STRATEGY", help="fixed, balanced or per-item.  [default: fixed]"),
+        click.option(
+            "--bos",
+            metavar="POLICY",
+            help="Whether sequences begin with BOS: auto (default; what the tokenizer does), always or never.",
+        ),
+        click.option("--revision", metavar="REV", help="A hub model's branch, tag or commit."),
+        click.option(
+            "--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command("run")
+@click.argument("grid", required=False, type=click.Path(path_type=Path))
+@click.option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'.")
+@click.option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]")
+@click.option("--model", metavar="PATH|HUB_ID", help="A causal language model: a folder, or an id on the hub.")
+@click.option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]")
+@click.option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]")
+@click.option("--rule", metavar="RULE,...", help="sum, token, char or byte.  [default: the task's own]")
+@click.option("--limit", type=int, metavar="N", help="Evaluate a seeded sample of N items.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
+)
+@click.option("--fresh", is_flag=True, default=None, help="Compute every score again, reading none from the store.")
+@click.option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.  [default: auto]")
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]")
+@click.option("--model-arg", multiple=True, metavar="K=V", help="An argument for the model's loader. Repeatable.")
+@click.option("--format", "format_", default="table", metavar="|".join(_FORMATS), help="How the table is printed.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@_data_options
+def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
+    """Score every prompt of the tasks and print the table.
+
+    The options may also stand in a YAML file, under the same names: harness run grid.yaml
+    """
+    from rich.console import Console
+
+    from harness.leaderboard import notices, read_cells, summarise
+    from harness.options import RunOptions, read_grid
+    from harness.progress import ConsoleReporter
+    from harness.run import run
+    from harness.run_store import stored_run
+
+    chosen = _format(format_, as_json)
+    values: dict[str, Any] = read_grid(grid) if grid is not None else {}
+    values.update({key: value for key, value in typed.items() if value not in (None, ())})
+    if model_arg:
+        values["model_arg"] = dict(_model_argument(text) for text in model_arg)
+    if not values.get("tasks"):
+        raise UsageError("--tasks is needed; 'harness list tasks' shows them")
+    if not values.get("model"):
+        raise UsageError("--model is needed: a folder with a causal language model, or its id on the hub")
+    reporter = ConsoleReporter(Console(stderr=True))
+    finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
+    rows = summarise(read_cells([stored_run(finished.path)]))
+    _print_rows(rows, chosen, notices(rows))
+    if chosen == "table":
+        click.echo(f"\nstored in {finished.path}", err=True)
+
+
+@cli.command("leaderboard")
+@click.option("--tasks", metavar="A,B", help="These tasks only.")
+@click.option("--results", default=Path("results"), type=click.Path(path_type=Path), metavar="DIR", show_default=True)
+@click.option(
+    "--format", "format_", default="table", metavar="|".join(_FORMATS), help="How it is printed.  [default: table]"
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json: bool) -> None:
+    """Rank all stored runs, task by task."""
+    from harness.leaderboard import notices, read_cells, summarise
+    from harness.run_store import stored_runs
+
+    chosen = _format(format_, as_json)
+    runs, damaged = stored_runs(results)
+    for path in damaged:
+        click.echo(f"{path}: damaged or of another version, not read", err=True)
+    if not any(run.finished for run in runs):
+        raise HarnessError(f"{results}: holds no finished run; 'harness run' makes one")
+    rows = summarise(read_cells(runs, _names(tasks)))
+    _print_rows(rows, chosen, notices(rows))
+
+
+@cli.command("list")
+@click.argument("what", metavar="tasks|prompts|runs")
+@click.option("--tasks", metavar="A,B", help="With prompts: of these tasks only.")
+@click.option(
+    "--include-path", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Your own tasks and prompts."
+)
+@click.option("--results", default=Path("results"), type=click.Path(path_type=Path), metavar="DIR", show_default=True)
+def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], results: Path) -> None:
+    """List tasks, prompts or runs."""
+    from harness import listing
+    from harness.search_path import SearchPath
+
+    if what == "runs":
+        _print_table(*listing.runs(results))
+    elif what == "tasks":
+        _print_table(*listing.tasks(SearchPath.default(include_path)))
+    elif what == "prompts":
+        _print_table(*listing.prompts(SearchPath.default(include_path), _names(tasks)))
+    else:
+        raise UsageError(f"unknown list {what!r}{suggest(what, ('tasks', 'prompts', 'runs'))}")
+
+
+@cli.command("show")
+@click.argument("task")
+@click.option("--prompt", metavar="P", help="A template's name.  [default: plain, else the first]")
+@click.option("--shots", type=click.IntRange(min=0), default=0, metavar="K", help="Number of demonstrations.")
+@click.option("--item", type=int, default=0, metavar="N", help="Which item, counted from 0.  [default: 0]")
+@click.option("--demo-seed", type=int, default=0, metavar="S", help="Seed of the draw of demonstrations.  [default: 0]")
+@click.option("--model", metavar="PATH|HUB_ID", help="Show token boundaries and the scored span of this model.")
+@_data_options
+def show_command(task: str, prompt: str | None, **typed: Any) -> None:
+    """Print one prompt exactly as the model gets it, with its parts in colours."""
+    from harness.preview import preview
+
+    preview(task, prompt, {key: value for key, value in typed.items() if value not in (None, ())})
+
+
+def _format(format_: str, as_json: bool) -> Format:
+    chosen = "json" if as_json else format_
+    if chosen not in _FORMATS:
+        raise UsageError(f"--format: unknown value {chosen!r}{suggest(chosen, _FORMATS)}")
+    return chosen  # type: ignore[return-value]
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _model_argument(text: str) -> tuple[str, Any]:
+    from harness.strict_yaml import parse_mapping
+
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise UsageError(f"--model-arg {text}: must be NAME=VALUE")
+    return name, parse_mapping(f"value: {value}", Path("--model-arg")).data["value"]
+
+
+def _print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> None:
+    from harness import tables
+
+    if chosen == "json":
+        click.echo(tables.as_json(rows, noticed))
+        return
+    if chosen == "table":
+        console = _console()
+        console.print(tables.as_text_table(rows), soft_wrap=not console.is_terminal)
+    else:
+        writers = {"markdown": tables.as_markdown, "csv": tables.as_csv, "latex": tables.as_latex}
+        click.echo(writers[chosen](rows))
+    for text in noticed:
+        click.echo(f"note: {text}", err=True)
+
+
+def _print_table(titles: Sequence[str], lines: Sequence[Sequence[str]], remarks: Sequence[str]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    _console().print(table)
+    for remark in remarks:
+        click.echo(remark, err=True)
+
+
+def _console() -> Any:
+    """Standard output; piped output is never wrapped to a guessed width."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=250)
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and a non-zero status."""
+    signal.signal(signal.SIGTERM, _stop)  # a scheduler's stop is a Ctrl-C: what is computed gets stored
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except HarnessError as error:
+        _fail(str(error), error.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; the same command starts again from what is stored", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; nothing more to say
+        sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _fail(f"{error.filename or 'the system'}: {error.strerror}", 1)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"harness: {' '.join(message.split())}", err=True)
+    sys.exit(status)

@@ -1,0 +1,244 @@
+"""Reads a task's rows, from a folder or the hub, and gives them as examples in their roles.
+
+A row serves one role only: the report first, then ``select``, then the pool. The pool is further cleaned of every row
+whose text equals that of a reported or selecting item, so that no demonstration gives an answer away. Nothing here
+knows prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import DataError, TemplateError, suggest
+from harness.records import Example, Role, digest
+from harness.row_files import Row, find_split, read_rows
+from harness.tasks import Task
+
+PRECEDENCE: tuple[Role, ...] = ("report", "select", "pool")
+
+
+class RowSource(Protocol):
+    """Where rows come from: a folder, or the hub."""
+
+    origin: str
+    location: str
+    revision: str | None
+
+    def rows(self, split: str) -> Sequence[Row]:
+        """All rows of a split, in order. Raises DataError."""
+        ...
+
+
+class FolderSource:
+    """Rows from ``<data folder>/<task's folder>/<split>.jsonl`` (or .csv, .tsv, .parquet)."""
+
+    origin = "folder"
+    revision: str | None = None
+
+    def __init__(self, data_dir: Path, task: Task) -> None:
+        if not data_dir.is_dir():
+            raise DataError(data_dir, "no such data folder (--data-dir or HARNESS_DATA_DIR)")
+        name = task.source.folder
+        if name is None:
+            raise DataError(task.path, f"source: names no folder, so {task.name} cannot be read from {data_dir}")
+        self.folder = data_dir / name
+        if not self.folder.is_dir():
+            others = sorted(path.name for path in data_dir.iterdir() if path.is_dir())
+            raise DataError(
+                data_dir, f"has no folder {name!r} for the task {task.name!r}{suggest(name, others, what='folders')}"
+            )
+        self.location = str(self.folder)
+
+    def rows(self, split: str) -> Sequence[Row]:
+        return read_rows(find_split(self.folder, split))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task's examples by role, and what identifies them.
+
+    ``hashes`` covers, for each role, exactly the examples in it; ``duplicates`` is how many rows were taken out of the
+    pool because a reported or selecting item has the same text.
+    """
+
+    task: Task
+    origin: str
+    location: str
+    revision: str | None
+    roles: Mapping[Role, tuple[Example, ...]]
+    hashes: Mapping[Role, str]
+    duplicates: int
+
+    def role(self, role: Role) -> tuple[Example, ...]:
+        return self.roles[role]
+
+
+def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
+    """Read the examples of ``roles``; asking for the pool reads every role, since the others decide what is left for
+    it.
+
+    Raises:
+        DataError: a split is missing or a row does not fit the task.
+    """
+    wanted = set(roles)
+    needed = [role for role in PRECEDENCE if role in task.splits and (role in wanted or "pool" in wanted)]
+    for role in sorted(wanted):
+        if role not in task.splits:
+            raise DataError(
+                task.path, f"splits: the task has no role {role!r}{suggest(role, task.splits, what='roles')}"
+            )
+    reader = _ExampleReader(task, source)
+    taken: dict[str, set[int]] = {}
+    examples: dict[Role, list[Example]] = {}
+    for role in needed:
+        part = task.split(role)
+        assert part is not None
+        size = reader.size(part.split)
+        order = list(range(size))
+        if not part.whole:
+            random.Random(digest(["split", task.name, part.split])).shuffle(order)  # noqa: S311 - not a secret
+        used = taken.setdefault(part.split, set())
+        chosen = [order[position] for position in part.indices(size) if order[position] not in used]
+        used.update(chosen)
+        examples[role] = [reader.example(part.split, index) for index in chosen]
+        if not examples[role] and role != "pool":
+            raise DataError(source.location, f"{task.splits[role]!r}, the role {role!r} of {task.name}, holds no row")
+    removed = 0
+    if "pool" in examples:
+        reported = {normalised(example) for role, found in examples.items() if role != "pool" for example in found}
+        kept = [example for example in examples["pool"] if normalised(example) not in reported]
+        removed = len(examples["pool"]) - len(kept)
+        examples["pool"] = kept
+    return TaskData(
+        task=task,
+        origin=source.origin,
+        location=source.location,
+        revision=source.revision,
+        roles={role: tuple(found) for role, found in examples.items()},
+        hashes={role: digest(sorted(example.item_id for example in found)) for role, found in examples.items()},
+        duplicates=removed,
+    )
+
+
+def limited(examples: Sequence[Example], limit: int | None, task: str) -> list[Example]:
+    """The first ``limit`` of a seeded shuffle: a fair sample, and a part of every larger one."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    ranked = sorted(range(len(examples)), key=lambda index: digest(["limit", task, examples[index].item_id]))
+    return [examples[index] for index in sorted(ranked[:limit])]
+
+
+def normalised(example: Example) -> str:
+    """An example's text without case, punctuation, width or spacing, for finding duplicates."""
+    text = "\x1f".join(str(value) for value in (*example.fields.values(), *example.options))
+    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+class _ExampleReader:
+    """Turns source rows into examples; item ids count repeats of a row over the whole split, before any slicing."""
+
+    def __init__(self, task: Task, source: RowSource) -> None:
+        self.task = task
+        self.source = source
+        self._rows: dict[str, Sequence[Row]] = {}
+        self._ids: dict[str, list[str]] = {}
+        self._fields = {name: self._value(f"fields.{name}", text) for name, text in task.fields.items()}
+        self._target = self._value("target", task.target)
+        self._options = self._value("options", task.options) if task.options is not None else None
+        self._cluster = self._value("cluster", task.cluster) if task.cluster is not None else None
+
+    def size(self, split: str) -> int:
+        if split not in self._rows:
+            self._rows[split] = self.source.rows(split)
+            self._ids[split] = _item_ids(self._rows[split])
+        return len(self._rows[split])
+
+    def example(self, split: str, index: int) -> Example:
+        row = self._rows[split][index]
+        fields = {name: value(row) for name, value in self._fields.items()}
+        options = self._read_options(row)
+        cluster = self._cluster(row) if self._cluster is not None else None
+        return Example(
+            item_id=self._ids[split][index],
+            fields=fields,
+            options=options,
+            gold=self._gold(row, options),
+            cluster=None if cluster is None else str(cluster),
+            place=row.place,
+        )
+
+    def _value(self, key: str, text: str) -> _Reader:
+        expression = self.task.expression(text)
+        if expression is None:
+            return partial(_column, key=key, column=text, task=self.task)
+
+        def evaluate(row: Row) -> object:
+            try:
+                return expression.evaluate(row.values)
+            except TemplateError as error:
+                raise DataError(row.place, f"{key} of {self.task.path}: {_tail(error)}") from error
+
+        return evaluate
+
+    def _read_options(self, row: Row) -> tuple[str, ...]:
+        if self._options is None:
+            assert self.task.labels is not None
+            return self.task.labels
+        value = self._options(row)
+        if not isinstance(value, list | tuple) or len(value) < 2 or not all(isinstance(o, str) and o for o in value):
+            raise DataError(row.place, f"options of {self.task.path}: must give two or more strings, not {value!r:.80}")
+        return tuple(value)
+
+    def _gold(self, row: Row, options: tuple[str, ...]) -> int:
+        value = self._target(row)
+        if isinstance(value, str) and self.task.labels is not None and value in self.task.labels:
+            return self.task.labels.index(value)
+        index = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(options):
+            return index
+        if index == -1:
+            raise DataError(row.place, f"target is -1: this split of {self.task.name} has no public labels")
+        names = f" or one of {', '.join(options)}" if self.task.labels is not None else ""
+        raise DataError(
+            row.place,
+            f"target ({self.task.target}): must be an id from 0 to {len(options) - 1}{names}, not {value!r:.80}",
+        )
+
+
+class _Reader(Protocol):
+    def __call__(self, row: Row, /) -> object: ...
+
+
+def _column(row: Row, /, *, key: str, column: str, task: Task) -> object:
+    if column not in row.values:
+        raise DataError(
+            row.place,
+            f"has no column {column!r}, which {task.path} names in {key}{suggest(column, row.values, what='columns')}",
+        )
+    return row.values[column]
+
+
+def _tail(error: TemplateError) -> str:
+    return str(error).split(": ", 1)[-1]
+
+
+def _item_ids(rows: Sequence[Row]) -> list[str]:
+    """Hash of each canonical row and the number of equal rows before it."""
+    seen: dict[bytes, int] = {}
+    ids = []
+    for row in rows:
+        text = json.dumps(row.values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        count = seen.get(key, 0)
+        seen[key] = count + 1
+        ids.append(hashlib.blake2b(key + count.to_bytes(4, "big"), digest_size=8).hexdigest())
+    return ids

@@ -1,0 +1,266 @@
+"""Aggregates stored predictions into rows: one for each (model, task, k), over templates and demonstration seeds.
+
+It reads records only; no model, template or task file is needed. Rows never mix what cannot be compared: data, split,
+items, scoring rule, demonstration strategy, dtype and BOS policy each make a row of their own where they differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.errors import UsageError, suggest
+from harness.metrics import METRICS, Ints, confusion, pair_index
+from harness.records import digest
+from harness.run_store import StoredRun
+from harness.statistics import bootstrap_interval, mean_interval
+
+# What makes two cells comparable enough to share a row, besides their items.
+ROW_KEY = (
+    "task", "task_reading", "data", "data_hash", "pool_hash", "role", "split", "shots", "demos", "rule",
+    "model", "model_fingerprint", "tokenizer_hash", "dtype", "bos", "method",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """The stored predictions of one cell. Arrays are by item, sorted by item id; shape [n]."""
+
+    signature: Mapping[str, Any]
+    metrics: Sequence[str]
+    labels: Sequence[str] | None
+    created: str
+    item_ids: Sequence[str]
+    gold: Ints
+    prediction: Ints  # -1: none
+    status: Sequence[str]
+    close: int
+    dropped: int  # items whose prompt lost demonstrations for length
+    clusters: Ints | None
+
+    @property
+    def items_hash(self) -> str:
+        return digest(list(self.item_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """A metric over the cells of a row: the mean with its 95% interval over items, and the templates' extremes.
+
+    ``worst`` and ``best`` are means over seeds of the worst and best template; ``spread`` is their difference.
+    """
+
+    mean: float
+    low: float
+    high: float
+    worst: float
+    best: float
+    worst_template: str
+    best_template: str
+
+    @property
+    def spread(self) -> float:
+        return self.best - self.worst
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table."""
+
+    signature: Mapping[str, Any]
+    n: int
+    templates: int
+    seeds: int
+    primary: str
+    metrics: Mapping[str, MetricSummary]
+    labels: Sequence[str]
+    gold_share: Sequence[float]
+    predicted_share: Sequence[float]
+    ties: int
+    too_long: int
+    shortened: int
+    close: int
+    predictions: int
+
+    @property
+    def task_label(self) -> str:
+        """The task as tables show it; built-in samples are never mistaken for the real data."""
+        return (
+            f"{self.signature['task']} (sample)" if self.signature["data"] == "sample" else str(self.signature["task"])
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of the ``--json`` document."""
+        known = self.signature
+        return {
+            "task": known["task"],
+            "data": known["data"],
+            "split": known["split"],
+            "role": known["role"],
+            "model": known["model"],
+            "shots": known["shots"],
+            "demos": known["demos"],
+            "rule": known["rule"],
+            "dtype": known["dtype"],
+            "n": self.n,
+            "templates": self.templates,
+            "seeds": self.seeds,
+            "primary": self.primary,
+            **{
+                name: {**{field: getattr(m, field) for field in m.__slots__}, "spread": m.spread}
+                for name, m in self.metrics.items()
+            },
+            "gold": dict(zip(self.labels, self.gold_share, strict=True)),
+            "predicted": dict(zip(self.labels, self.predicted_share, strict=True)),
+            "predictions": self.predictions,
+            "ties": self.ties,
+            "close": self.close,
+            "too_long": self.too_long,
+            "shortened": self.shortened,
+            "model_fingerprint": known["model_fingerprint"],
+            "data_hash": known["data_hash"],
+        }
+
+
+def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[CellResult]:
+    """The cells of finished runs; ``tasks`` keeps those alone.
+
+    Raises:
+        UsageError: a task was asked for that no run has. HarnessError: a file is damaged.
+    """
+    found: list[CellResult] = []
+    present: set[str] = set()
+    for run in runs:
+        if not run.finished:
+            continue
+        cells = {cell["id"]: cell for cell in run.manifest["cells"]}
+        present |= {cell["signature"]["task"] for cell in cells.values()}
+        wanted = {key: cell for key, cell in cells.items() if not tasks or cell["signature"]["task"] in tasks}
+        if wanted:
+            found += _cells(run, wanted)
+    for task in tasks:
+        if task not in present:
+            raise UsageError(
+                f"no stored run has the task {task!r}{suggest(task, sorted(present), what='tasks with runs')}"
+            )
+    return found
+
+
+def _cells(run: StoredRun, wanted: Mapping[str, Mapping[str, Any]]) -> list[CellResult]:
+    table = run.predictions()
+    results = []
+    for key, cell in wanted.items():
+        part = table.filter(pc.equal(table["cell"], key)).sort_by("item_id")
+        results.append(_cell(part, cell, run.manifest["created"]))
+    return results
+
+
+def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
+    prediction = [json.loads(text) for text in part["prediction"].to_pylist()]
+    status = part["status"].to_pylist()
+    cluster = part["cluster"].to_pylist()
+    margin, tolerance = part["margin"].to_numpy(), part["tolerance"].to_numpy()
+    shots = part["shots"].to_numpy()
+    decided = np.array([s == "ok" for s in status])
+    return CellResult(
+        signature=cell["signature"],
+        metrics=cell["metrics"],
+        labels=cell["labels"],
+        created=created,
+        item_ids=part["item_id"].to_pylist(),
+        gold=np.array([json.loads(text) for text in part["gold"].to_pylist()], np.int64),
+        prediction=np.array([-1 if value is None else value for value in prediction], np.int64),
+        status=status,
+        close=int(((margin < tolerance) & decided).sum()),
+        dropped=int(
+            sum(k < cell["signature"]["shots"] and s != "too_long" for k, s in zip(shots, status, strict=True))
+        ),
+        clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
+    )
+
+
+def summarise(cells: Iterable[CellResult]) -> list[Row]:
+    """Rows, ranked within each task by the primary metric. Of cells that differ only in when they ran, the latest
+    counts."""
+    groups: dict[str, dict[tuple[str, Any], CellResult]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.created):
+        key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash])
+        groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"]] = cell
+    rows = [_row(list(group.values())) for group in groups.values()]
+    return sorted(
+        rows, key=lambda row: (row.task_label, row.signature["split"], -row.n, -row.metrics[row.primary].mean)
+    )
+
+
+def _row(cells: list[CellResult]) -> Row:
+    first = cells[0]
+    n_labels = 1 + max(int(max(cell.gold.max(), cell.prediction.max())) for cell in cells)
+    labels = first.labels or [f"option {index + 1}" for index in range(n_labels)]
+    n_labels = max(n_labels, len(labels))
+    pairs = np.stack([pair_index(cell.gold, cell.prediction, n_labels) for cell in cells])
+    names = list(dict.fromkeys([*first.metrics, "accuracy", *(["macro_f1"] if first.labels else [])]))
+    predicted = np.concatenate([cell.prediction for cell in cells])
+    return Row(
+        signature=first.signature,
+        n=len(first.item_ids),
+        templates=len({cell.signature["template"] for cell in cells}),
+        seeds=len({cell.signature["demo_seed"] for cell in cells}),
+        primary=first.metrics[0],
+        metrics={name: _summary(name, cells, pairs, n_labels) for name in names},
+        labels=labels,
+        gold_share=_shares(first.gold, n_labels),
+        predicted_share=_shares(predicted[predicted >= 0], n_labels),
+        ties=sum(status == "tie" for cell in cells for status in cell.status),
+        too_long=sum(status == "too_long" for cell in cells for status in cell.status),
+        shortened=sum(cell.dropped for cell in cells),
+        close=sum(cell.close for cell in cells),
+        predictions=len(predicted),
+    )
+
+
+def _summary(name: str, cells: list[CellResult], pairs: Ints, n_labels: int) -> MetricSummary:
+    metric = METRICS[name]  # type: ignore[index]
+    by_template: dict[str, list[float]] = {}
+    for cell, row in zip(cells, pairs, strict=True):
+        value = float(metric(confusion(row, n_labels)))
+        by_template.setdefault(str(cell.signature["template"]).split("/")[-1], []).append(value)
+    means = {template: float(np.mean(values)) for template, values in by_template.items()}
+    worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    if name == "accuracy":
+        # The interval of per-item means over templates and seeds: items are the sample, prompts are given.
+        correct = np.mean([cell.prediction == cell.gold for cell in cells], axis=0)
+        interval = mean_interval(correct, cells[0].clusters)
+    else:
+        interval = bootstrap_interval(pairs, metric, n_labels)
+    return MetricSummary(interval.mean, interval.low, interval.high, means[worst], means[best], worst, best)
+
+
+def _shares(labels: Ints, n_labels: int) -> list[float]:
+    counts = np.bincount(labels, minlength=n_labels)
+    return (counts / max(1, counts.sum())).tolist()  # type: ignore[no-any-return]
+
+
+def notices(rows: Iterable[Row]) -> list[str]:
+    """What a reader must know before believing a row."""
+    found = []
+    for row in rows:
+        name = f"{row.signature['model']}, {row.task_label}, {row.signature['shots']}-shot"
+        top = int(np.argmax(row.predicted_share))
+        share, gold = row.predicted_share[top], row.gold_share[top]
+        if share > 0.8 and share - gold > 0.2:
+            found.append(f"{name}: predicts {row.labels[top]!r} for {share:.0%} of items; the gold share is {gold:.0%}")
+        if row.too_long:
+            found.append(f"{name}: {row.too_long} of {row.predictions} prompts do not fit the model and count as wrong")
+        if row.shortened:
+            found.append(f"{name}: {row.shortened} of {row.predictions} prompts lost demonstrations to fit the model")
+        if row.close:
+            found.append(
+                f"{name}: {row.close} of {row.predictions} predictions are within float rounding of another label"
+            )
+    return found

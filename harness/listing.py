@@ -1,0 +1,75 @@
+"""What ``harness list`` shows: tasks, prompts and runs, as titles, lines and remarks. Broken files are flagged, not
+fatal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.search_path import SearchPath
+from harness.tasks import BrokenTask, Catalogue, Task
+from harness.templates import find_templates, load_template
+
+Listing = tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]
+
+
+def tasks(search: SearchPath) -> Listing:
+    """All tasks; reads their files, and counts templates without reading them."""
+    catalogue = Catalogue(search)
+    lines, remarks = [], []
+    for task in catalogue.all():
+        if isinstance(task, BrokenTask):
+            lines.append([task.name, "invalid", "", "", "", ""])
+            remarks.append(str(task.error))
+            continue
+        answers = "options" if task.labels is None else f"{len(task.labels)} labels"
+        count = len(find_templates(task, search)[0])
+        source = task.source.hub or f"folder {task.source.folder}"
+        lines.append([task.name, task.language, task.family, answers, str(count), source])
+    remarks += [f"{path} is shadowed by {catalogue.paths[name]}" for name, path in catalogue.shadowed.items()]
+    return ("task", "language", "family", "answers", "templates", "source"), lines, remarks
+
+
+def prompts(search: SearchPath, names: Sequence[str]) -> Listing:
+    """All templates of the named tasks (default: of every valid task)."""
+    catalogue = Catalogue(search)
+    chosen = catalogue.select(names) if names else [task for task in catalogue.all() if isinstance(task, Task)]
+    lines, remarks = [], []
+    for task in chosen:
+        for name, path in sorted(find_templates(task, search)[0].items()):
+            try:
+                template = load_template(path, task)
+            except HarnessError as error:
+                lines.append([name, "invalid", ""])
+                remarks.append(str(error))
+                continue
+            answers = template.front.answers
+            words = answers if isinstance(answers, str) else " / ".join(", ".join(group) for group in answers)
+            lines.append([name, template.score, words])
+    return ("prompt", "score", "answers"), lines, remarks
+
+
+def runs(results: Path) -> Listing:
+    """All runs of a results folder, oldest first."""
+    from harness.run_store import stored_runs
+
+    found, damaged = stored_runs(results)
+    lines = []
+    for run in found:
+        manifest = run.manifest
+        lines.append(
+            [
+                manifest["id"],
+                manifest["status"],
+                str(manifest["model"]["name"]),
+                ", ".join(manifest["tasks"]),
+                str(len(manifest["cells"])),
+                f"{sum(manifest['seconds'].values()):.1f}",
+            ]
+        )
+    return (
+        ("run", "status", "model", "tasks", "cells", "seconds"),
+        lines,
+        [f"{path}: damaged, not read" for path in damaged],
+    )

@@ -1,0 +1,298 @@
+"""Loads causal language models and their tokenizers with transformers. The only module, with the scorers, that knows
+torch.
+
+torch and transformers are imported when a function is called, never with the module: listing, previewing and
+tabulating cost no start-up time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from harness import hub
+from harness.encode import Encoding
+from harness.errors import ModelError, UsageError, suggest
+from harness.fingerprint import model_fingerprint
+from harness.records import digest
+
+if TYPE_CHECKING:
+    import torch
+
+BosPolicy = Literal["auto", "always", "never"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+BOS_POLICIES: tuple[BosPolicy, ...] = get_args(BosPolicy)
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+
+# Names that configurations use for the most positions a model can read.
+_POSITION_LIMITS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+    "max_seq_len",
+    "seq_length",
+    "n_ctx",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model as the user asked for it."""
+
+    name: str
+    revision: str | None = None
+    dtype: Dtype = "auto"
+    device: str = "auto"
+    bos: BosPolicy = "auto"
+    trust_remote_code: bool = False
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's files on this machine: enough to tokenise and to look scores up, with no weight loaded."""
+
+    spec: ModelSpec
+    path: Path
+    revision: str | None
+    fingerprint: str
+    dtype: str
+    device: str
+
+    @property
+    def label(self) -> str:
+        """The name that tables show."""
+        return Path(self.spec.name).name if Path(self.spec.name).exists() else self.spec.name
+
+    @cached_property
+    def config(self) -> Any:
+        return _load_config(self.path, self.spec)
+
+    @property
+    def max_inputs(self) -> int | None:
+        """The most tokens the model reads at once, or None where its configuration sets no limit."""
+        text = self.config.get_text_config()
+        limits = (getattr(text, name, None) for name in _POSITION_LIMITS)
+        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+
+def locate_model(spec: ModelSpec) -> ModelFiles:
+    """Find a model in a folder or on the hub (fetching it), and fingerprint it.
+
+    Raises:
+        ModelError: it does not exist, cannot be fetched, or is not a model.
+    """
+    path, revision = _local_folder(spec), None
+    if path is None:
+        path, revision = _hub_snapshot(spec)
+    elif spec.revision is not None:
+        raise UsageError(f"--revision {spec.revision}: {spec.name} is a folder, and only hub models have revisions")
+    settings = {"arguments": dict(spec.arguments)}
+    fingerprint = model_fingerprint(path, settings, with_code=spec.trust_remote_code)
+    device = _choose_device(spec.device)
+    config = _load_config(path, spec)
+    dtype = _choose_dtype(spec.dtype, device, config)
+    return ModelFiles(spec, path, revision, fingerprint, dtype, device)
+
+
+def _local_folder(spec: ModelSpec) -> Path | None:
+    path = Path(spec.name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{spec.name}: is a file; --model takes a model's folder or a hub id")
+    looks_local = spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1 or "\\" in spec.name
+    if not looks_local:
+        return None
+    parent = path.parent
+    siblings = sorted(p.name for p in parent.iterdir() if (p / "config.json").is_file()) if parent.is_dir() else []
+    raise ModelError(f"{spec.name}: no such folder{suggest(path.name, siblings, what=f'models in {parent}')}")
+
+
+def _hub_snapshot(spec: ModelSpec) -> tuple[Path, str]:
+    """Fetch a hub model, its safetensors rather than pickled weights where it has both; returns folder and commit."""
+    import huggingface_hub
+    from huggingface_hub import errors
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    online = hub.reachable()
+    try:
+        skipped = ["*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "onnx/*", "original/*"]
+        revision = spec.revision
+        if online:
+            info = huggingface_hub.HfApi().model_info(spec.name, revision=spec.revision)
+            revision = info.sha
+            if any(file.rfilename.endswith(".safetensors") for file in info.siblings or []):
+                skipped += ["*.bin", "*.pt", "*.pth"]
+        disable_progress_bars()
+        path = huggingface_hub.snapshot_download(
+            spec.name, revision=revision, ignore_patterns=skipped, local_files_only=not online
+        )
+    except errors.HFValidationError as error:
+        raise ModelError(f"{spec.name}: neither a folder here nor a valid hub id: {hub.first_line(error)}") from error
+    except errors.GatedRepoError as error:
+        raise ModelError(f"{spec.name}: gated: accept its terms on the hub and log in with 'hf auth login'") from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{spec.name}: the hub has no revision {spec.revision!r} of it") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{spec.name}: no such folder here, and no such model on the hub (or it is private)"
+        ) from error
+    except Exception as error:  # the HTTP client's own errors, and those of a full disk
+        if online:
+            raise ModelError(f"{spec.name}: cannot be fetched: {hub.first_line(error)}") from error
+        raise ModelError(
+            f"{spec.name}: no such folder here, {hub.unreachable_reason()}, and the model is not in the local cache"
+        ) from error
+    return Path(path), Path(path).name
+
+
+def _choose_device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        from accelerate import PartialState
+
+        return str(PartialState().device.type)
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UsageError(f"--device {wanted}: must be auto, cpu, cuda, cuda:N or mps") from error
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False):
+        present = ", ".join(name for name, there in available.items() if there)
+        raise UsageError(f"--device {wanted}: not available on this machine (available: {present})")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0"
+        )
+    return wanted
+
+
+def _choose_dtype(wanted: Dtype, device: str, config: Any) -> str:
+    """``auto`` is the checkpoint's own dtype on CUDA and float32 elsewhere, where half precision is slow and less
+    exact."""
+    if wanted != "auto":
+        return wanted
+    own = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    return own if device.startswith("cuda") and own in DTYPES else "float32"
+
+
+def _load_config(path: Path, spec: ModelSpec) -> Any:
+    from transformers import AutoConfig
+
+    return _guarded(
+        spec, "configuration", lambda: AutoConfig.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
+    )
+
+
+def _guarded(spec: ModelSpec, what: str, load: Any) -> Any:
+    """Call a loader of transformers; whatever it raises becomes one line."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        return load()
+    except Exception as error:  # model code and readers of many formats raise many kinds
+        message = hub.first_line(error)
+        if "trust_remote_code" in message:
+            raise ModelError(
+                f"{spec.name}: needs Python code of its own, which is run only with --trust-remote-code"
+            ) from error
+        raise ModelError(f"{spec.name}: its {what} cannot be loaded: {message}") from error
+
+
+class PretrainedTokenizer:
+    """A fast tokenizer of transformers, as encoding needs it."""
+
+    def __init__(self, files: ModelFiles) -> None:
+        from transformers import AutoTokenizer
+
+        spec = files.spec
+        tokenizer = _guarded(
+            spec,
+            "tokenizer",
+            lambda: AutoTokenizer.from_pretrained(files.path, trust_remote_code=spec.trust_remote_code),
+        )
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(
+                f"{spec.name}: its tokenizer ({type(tokenizer).__name__}) gives no character offsets, so the scored"
+                " span of an answer would have to be guessed; a fast tokenizer (tokenizer.json) is needed"
+            )
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.opening = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        self.prefix = self._prefix(spec, tokenizer.bos_token_id)
+        self.fingerprint = digest([self._backend.to_str(), list(self.prefix), self.opening])
+
+    def _prefix(self, spec: ModelSpec, bos: int | None) -> tuple[int, ...]:
+        bare = self._backend.encode("a", add_special_tokens=False).ids
+        full = self._backend.encode("a", add_special_tokens=True).ids
+        own = next((tuple(full[:i]) for i in range(len(full)) if full[i : i + len(bare)] == bare), ())
+        if spec.bos == "never":
+            return ()
+        if spec.bos == "always" and not own:
+            if bos is None:
+                raise UsageError(f"--bos always: the tokenizer of {spec.name} has no BOS token")
+            return (bos,)
+        return own
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        found = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [Encoding(encoding.ids, encoding.offsets) for encoding in found]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Each token as the tokenizer spells it, for people to read."""
+        return [self._backend.id_to_token(token) or "?" for token in ids]
+
+
+def load_model(files: ModelFiles) -> torch.nn.Module:
+    """Load the weights, place them, and make sure that what was loaded is a complete, causal language model.
+
+    Raises:
+        ModelError: it cannot be loaded, lacks weights, or looks at later tokens.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    spec = files.spec
+    placement: Any = "auto" if spec.device == "auto" and files.device == "cuda" else {"": files.device}
+    model, info = _guarded(
+        spec,
+        "model",
+        lambda: AutoModelForCausalLM.from_pretrained(
+            files.path,
+            dtype=getattr(torch, files.dtype),
+            device_map=placement,
+            trust_remote_code=spec.trust_remote_code,
+            output_loading_info=True,
+            **spec.arguments,
+        ),
+    )
+    absent = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
+    if absent:
+        raise ModelError(
+            f"{spec.name}: its files lack {len(absent)} weights of a causal language model, such as {absent[0]}"
+        )
+    model.eval()
+    _check_causal(model, spec.name)
+    return model  # type: ignore[no-any-return]
+
+
+def _check_causal(model: torch.nn.Module, name: str) -> None:
+    """Scores mean nothing if a position sees what comes after it, as in BERT loaded for generation."""
+    import torch
+
+    device = next(model.parameters()).device
+    first = torch.arange(3, 11, device=device)[None] % int(getattr(model.config, "vocab_size", 11))
+    second = first.clone()
+    second[0, -1] = first[0, 0]
+    with torch.inference_mode():
+        one, other = (model(input_ids=ids, use_cache=False).logits[0, :-1].float() for ids in (first, second))
+    if not torch.allclose(one, other, rtol=1e-2, atol=1e-2):
+        raise ModelError(f"{name}: is not a causal language model: its predictions depend on later tokens")

@@ -1,0 +1,109 @@
+"""The options of a run, the same from the command line, from a grid file and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from harness.errors import FileError, UsageError, suggest
+from harness.records import Role, RuleName
+from harness.strict_yaml import describe, parse_mapping
+
+
+def _listed(value: object) -> object:
+    """A comma list, a single value or a list, as a tuple."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list | tuple | range) else (value,)
+
+
+def _integers(value: object) -> object:
+    parts = _listed(value)
+    assert isinstance(parts, tuple)
+    return tuple(int(part) if isinstance(part, str) and part.lstrip("-").isdigit() else part for part in parts)
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Integers = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_integers)]
+Rules = Annotated[tuple[RuleName, ...], BeforeValidator(_listed)]
+
+
+class RunOptions(BaseModel):
+    """What to evaluate, with which model, and where to keep the results.
+
+    ``rule`` empty means each task's own. ``model_arg`` are keyword arguments for the model's loader.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    tasks: Strings = Field(min_length=1)
+    model: str
+    shots: Integers = (0,)
+    prompts: Strings = ("all",)
+    demo_seeds: Integers = (0,)
+    demos: Literal["fixed", "balanced", "per-item"] = "fixed"
+    rule: Rules = ()
+    split: Role = "report"
+    limit: Annotated[int, Field(ge=1, strict=True)] | None = None
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    data: Literal["auto", "folder", "hub"] = "auto"
+    data_dir: Path | None = None
+    results: Path = Path("results")
+    include_path: tuple[Path, ...] = ()
+    fresh: bool = False
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    revision: str | None = None
+    model_arg: dict[str, Any] = Field(default_factory=dict)
+    trust_remote_code: bool = False
+    bos: Literal["auto", "always", "never"] = "auto"
+
+    @field_validator("tasks", "shots", "demo_seeds", "prompts")
+    @classmethod
+    def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("names nothing")
+        return tuple(dict.fromkeys(value))
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> RunOptions:
+        """Check options typed by a user.
+
+        Raises:
+            UsageError: naming the option as the command line spells it.
+        """
+        unknown = next((key for key in values if key not in cls.model_fields), None)
+        if unknown is not None:
+            raise UsageError(f"unknown option {unknown!r}{suggest(unknown, cls.model_fields, what='options')}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-")
+            if first["type"] == "missing":
+                raise UsageError(f"{option} is needed") from error
+            raise UsageError(f"{option}: {describe(cls, {**first, 'loc': ()})}") from error
+
+
+def read_grid(path: Path) -> dict[str, Any]:
+    """The options in a grid file, unchecked but for their names.
+
+    Raises:
+        FileError: the file is missing, not YAML, or has an unknown key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    document = parse_mapping(text, path)
+    for key in document.data:
+        if key not in RunOptions.model_fields:
+            raise FileError(
+                path,
+                f"unknown key {key!r}{suggest(key, RunOptions.model_fields, what='keys')}",
+                document.lines.get(key),
+            )
+    return document.data

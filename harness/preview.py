@@ -1,0 +1,76 @@
+"""``harness show``: picks an item, draws its demonstrations, renders it, and hands it to ``show``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from harness import show
+from harness.data import load_data
+from harness.errors import UsageError
+from harness.options import RunOptions
+from harness.records import Example, Prompt, Role
+from harness.render import Renderer
+from harness.run import row_source
+from harness.search_path import SearchPath
+from harness.shots import Demonstrations
+from harness.tasks import Catalogue
+from harness.templates import load_templates
+
+
+def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -> None:
+    """Print one prompt to standard output.
+
+    Raises:
+        HarnessError: an unknown name, or an item that is not there.
+    """
+    values = dict(typed)
+    index, shots, seed = values.pop("item"), values.pop("shots"), values.pop("demo_seed")
+    model = values.pop("model", None)
+    options = RunOptions.read({"tasks": task_name, "model": model or "none", **values})
+    search = SearchPath.default(options.include_path)
+    task = Catalogue(search).get(task_name)
+    templates = load_templates(task, search, (prompt_name or "all",))
+    template = next((t for t in templates if t.name.endswith("/plain")), templates[0])
+    roles: set[Role] = {options.split, "pool"} if shots else {options.split}
+    data = load_data(task, row_source(task, options.data, options.data_dir), roles)
+    items = data.role(options.split)
+    if not 0 <= index < len(items):
+        raise UsageError(
+            f"--item {index}: {task.splits[options.split]} of {task.name} has the items 0 to {len(items) - 1}"
+        )
+    item = items[index]
+    demos = Demonstrations(task.name, data.role("pool"), options.demos, seed).draw(item, shots) if shots else ()
+    prompt = Renderer(template).prompt(item, demos)
+    console = Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "250")))
+    drawn = f"{shots} demonstration{'s' * (shots > 1)} ({options.demos}, seed {seed})" if shots else "no demonstrations"
+    console.print(
+        f"{template.name}, item {index} of {len(items)} ({item.place}), {drawn}",
+        style="dim",
+        soft_wrap=True,
+        highlight=False,
+    )
+    show.show_prompt(console, prompt, item)
+    if model is not None:
+        _show_tokens(console, prompt, item, options)
+
+
+def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions) -> None:
+    from harness.encode import Encoder
+    from harness.models import PretrainedTokenizer, locate_model
+    from harness.run import model_spec
+
+    files = locate_model(model_spec(options))
+    tokenizer = PretrainedTokenizer(files)
+    answers = Encoder(tokenizer, scope=files.fingerprint, max_inputs=files.max_inputs).answers([prompt])[0]
+    show.show_tokens(console, prompt, item, answers, tokenizer.pieces(answers[0].ids[: answers[0].lead]))
+    longest = max(len(answer.ids) for answer in answers) - 1
+    if files.max_inputs is not None and longest > files.max_inputs:
+        console.print(
+            f"\n{longest} tokens exceed the model's {files.max_inputs}: a run drops the last-drawn demonstrations",
+            style="bold red",
+        )

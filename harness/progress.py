@@ -1,0 +1,81 @@
+"""Says what a run is doing: notices and progress. The command line shows them on standard error; the API stays
+quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Advance = Callable[[int], None]
+
+
+class Reporter(Protocol):
+    """Where a run reports to."""
+
+    def notice(self, text: str) -> None: ...
+
+    def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Advance]:
+        """A stage of ``total`` units; call what it gives with the number just finished."""
+        ...
+
+
+class QuietReporter:
+    """Keeps notices and shows nothing."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    @contextmanager
+    def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        yield lambda count: None
+
+
+class ConsoleReporter(QuietReporter):
+    """Shows notices as lines, and progress as a bar with rate and time left where the console is a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def notice(self, text: str) -> None:
+        super().notice(text)
+        self.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="dim")
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        )
+        if not self.console.is_terminal:
+            yield lambda count: None
+            return
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda count: progress.advance(task, count)

@@ -1,0 +1,106 @@
+"""The records that pass between the stages, from an example of a task to a prediction about it.
+
+They hold data and what follows from it directly; no record reads a file, renders, tokenises or scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["pool", "select", "report"]
+Status = Literal["ok", "tie", "too_long"]
+MetricName = Literal["accuracy", "macro_f1"]
+RuleName = Literal["sum", "token", "char", "byte"]
+
+KEY_BYTES = 16
+
+
+def digest(value: object, *, size: int = KEY_BYTES) -> str:
+    """A hex hash of any JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a task's data, in the task's terms.
+
+    ``item_id`` hashes the source row (and its occurrence number), so it does not depend on order or on ``--limit``.
+    ``options`` are the answers to choose from: the item's own, or the task's label names. ``gold`` indexes them.
+    ``place`` says where the row came from, for messages.
+    """
+
+    item_id: str
+    fields: Mapping[str, object]
+    options: tuple[str, ...]
+    gold: int
+    cluster: str | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a prompt that knows what it is."""
+
+    kind: Literal["description", "demo", "query"]
+    part: Literal["prefix", "answer", "suffix", "separator"]
+    text: str
+    demo_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One label word of an item: the model is given the prompt and ``given``, and ``scored`` is what it must say next.
+
+    ``given`` is empty unless the template scores text that follows the word (``score: rest`` or a field's name).
+    """
+
+    label: int
+    word: str
+    given: str
+    scored: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads for one item with its demonstrations, up to the answer slot, and the answers to score there.
+
+    ``demo_ids`` stand in the order of the draw: the last ones are dropped first when a prompt is too long.
+    """
+
+    item_id: str
+    segments: tuple[Segment, ...]
+    answers: tuple[Answer, ...]
+    demo_ids: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a system said about one item; prompts and trained baselines write the same record.
+
+    ``scores`` has one number per label (log-scale for prompts), ``shots`` is the number of demonstrations that fitted,
+    and ``margin`` is the distance between the best two scores. ``tolerance`` is how far float32 arithmetic may move it.
+    """
+
+    item_id: str
+    unit: int
+    cluster: str | None
+    gold: int
+    prediction: int | None
+    scores: tuple[float, ...]
+    status: Status
+    shots: int
+    margin: float
+    tolerance: float
+
+    @property
+    def correct(self) -> bool:
+        return self.prediction == self.gold

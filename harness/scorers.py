@@ -1,0 +1,148 @@
+"""Scores requests with a causal language model. A scorer knows token ids alone: no text, no task, no store.
+
+``RowScorer`` is the obvious implementation, against which every faster one is tested: each request is a row of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.columns import Requests, Scores
+from harness.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+Indices = npt.NDArray[np.int64]
+
+# Small enough that attention and logits of a batch stay in cache or in a few hundred MB, large enough to fill the
+# cores.
+BATCH_TOKENS = {"cpu": 4_096, "cuda": 32_768, "mps": 8_192}
+LOGIT_VALUES = 32_000_000
+
+
+class Scorer(Protocol):
+    """Computes the log-probability of every scored token of every request."""
+
+    name: str
+
+    def score(self, requests: Requests) -> Iterator[tuple[Scores, int]]:
+        """Yield scores as they are finished, in any order, each request exactly once, with the tokens that were
+        computed.
+
+        Raises:
+            ModelError: the model gave something that is not a number, or does not fit on the device at all.
+        """
+        ...
+
+
+class RowScorer:
+    """One padded row per request, in batches of similar length, longest first."""
+
+    name = "rows"
+
+    def __init__(self, model: torch.nn.Module, *, batch_tokens: int | None = None) -> None:
+        self.model = cast(Any, model)
+        self.device: torch.device = next(model.parameters()).device
+        self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 4_096)
+        self._keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        self.n_vocabulary = int(self.model.get_input_embeddings().num_embeddings)
+
+    def score(self, requests: Requests) -> Iterator[tuple[Scores, int]]:
+        if len(requests) and int(requests.tokens.max()) >= self.n_vocabulary:
+            raise ModelError(
+                f"the tokenizer gives the id {requests.tokens.max()}, but the model's vocabulary has"
+                f" {self.n_vocabulary} entries"
+            )
+        pending = list(self._batches(requests))
+        pending.reverse()
+        while pending:
+            batch = pending.pop()
+            try:
+                yield self._score_batch(requests, batch)
+            except _out_of_memory_errors() as error:
+                if len(batch) == 1:
+                    raise ModelError(
+                        f"a row of {requests.lengths[batch[0]]} tokens does not fit in the device's memory"
+                    ) from error
+                self.batch_tokens = max(1, self.batch_tokens // 2)
+                pending += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+
+    def _batches(self, requests: Requests) -> Iterator[Indices]:
+        """Cut the requests, longest first, so that rows x width and rows x positions x vocabulary stay bounded."""
+        order = np.lexsort((-requests.span_lengths, -requests.lengths))
+        begin = 0
+        while begin < len(order):
+            width = int(requests.lengths[order[begin]]) - 1
+            count = max(1, self.batch_tokens // max(1, width))
+            batch = order[begin : begin + count]
+            while len(batch) > 1 and len(batch) * len(_positions(requests, batch)) * self.n_vocabulary > LOGIT_VALUES:
+                batch = batch[: len(batch) // 2]
+            yield batch
+            begin += len(batch)
+
+    def _score_batch(self, requests: Requests, batch: Indices) -> tuple[Scores, int]:
+        import torch
+
+        rows = [requests.row(int(index)) for index in batch]
+        starts = requests.starts[batch]
+        width = len(rows[0]) - 1  # the last token is only a target
+        inputs = np.zeros((len(rows), width), np.int64)
+        mask = np.zeros((len(rows), width), np.int64)
+        for i, row in enumerate(rows):
+            inputs[i, : len(row) - 1] = row[:-1]
+            mask[i, : len(row) - 1] = 1
+        # Position p predicts token p + 1. Padding is on the right, so no row's positions move.
+        kept = _positions(requests, batch)
+        row_of = np.repeat(np.arange(len(rows)), requests.span_lengths[batch])
+        predicting = np.concatenate(
+            [np.arange(start - 1, len(row) - 1) for row, start in zip(rows, starts, strict=True)]
+        )
+        targets = np.concatenate([row[start:] for row, start in zip(rows, starts, strict=True)]).astype(np.int64)
+
+        with torch.inference_mode():
+            logits = self._logits(inputs, mask, kept)
+            chosen = logits[
+                torch.from_numpy(row_of).to(logits.device),
+                torch.from_numpy(np.searchsorted(kept, predicting)).to(logits.device),
+            ].float()  # [scored tokens of the batch, vocabulary]
+            target = torch.from_numpy(targets).to(logits.device)
+            logprobs = chosen.gather(1, target[:, None])[:, 0] - chosen.logsumexp(dim=1)
+            greedy = chosen.argmax(dim=1) == target
+            values, best = logprobs.cpu().numpy(), greedy.cpu().numpy()
+        if np.isnan(values).any():
+            raise ModelError(f"the model gave a log-probability that is not a number (dtype {self.model.dtype})")
+        offsets = np.concatenate([[0], np.cumsum(requests.span_lengths[batch])]).astype(np.int64)
+        return Scores(requests.keys[batch], offsets, values, best), int(mask.sum())
+
+    def _logits(self, inputs: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], kept: Indices) -> torch.Tensor:
+        """Logits at the kept positions, shape [rows, kept, vocabulary]."""
+        import torch
+
+        arguments: dict[str, Any] = {
+            "input_ids": torch.from_numpy(inputs).to(self.device),
+            "attention_mask": torch.from_numpy(mask).to(self.device),
+            "use_cache": False,
+        }
+        positions = torch.from_numpy(kept).to(self.device)
+        if self._keeps_logits:
+            return self.model(**arguments, logits_to_keep=positions).logits  # type: ignore[no-any-return]
+        return self.model(**arguments).logits[:, positions]  # type: ignore[no-any-return]
+
+
+def _positions(requests: Requests, batch: Indices) -> Indices:
+    """Every position that predicts a scored token of some row of the batch, sorted."""
+    lengths = requests.lengths[batch]
+    spans = [np.arange(start - 1, length - 1) for start, length in zip(requests.starts[batch], lengths, strict=True)]
+    return np.unique(np.concatenate(spans)).astype(np.int64)
+
+
+def _out_of_memory_errors() -> tuple[type[BaseException], ...]:
+    import torch
+
+    return (torch.OutOfMemoryError, MemoryError)

@@ -1,0 +1,95 @@
+"""Intervals of means and of corpus metrics. It knows numbers only: no tasks, no prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.metrics import Floats, Ints
+
+LEVEL = 0.95
+RESAMPLES = 1_000
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its confidence interval at ``LEVEL``."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def standard_error(values: Floats, clusters: npt.NDArray[np.int64] | None = None) -> float:
+    """Standard error of the mean of [n] values; with clusters, CR1 (Cameron and Miller 2015, section II.B).
+
+    Returns nan for one value, or one cluster.
+    """
+    n = len(values)
+    residuals = values - values.mean()
+    if clusters is None:
+        return float(np.sqrt((residuals**2).sum() / (n - 1) / n)) if n > 1 else float("nan")
+    _, index = np.unique(clusters, return_inverse=True)
+    totals = np.bincount(index, weights=residuals)
+    count = len(totals)
+    return float(np.sqrt(count / (count - 1) * (totals**2).sum()) / n) if count > 1 else float("nan")
+
+
+def mean_interval(values: Floats, clusters: npt.NDArray[np.int64] | None = None) -> Interval:
+    """Interval of the mean of per-item values between 0 and 1, shape [n].
+
+    Wilson's (1927) for independent 0/1 values, which is right near 0 and 1; otherwise Student's t with the standard
+    error above, cut to [0, 1].
+    """
+    from scipy import stats
+
+    mean = float(values.mean())
+    if clusters is None and np.isin(values, (0.0, 1.0)).all():
+        found = stats.binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL, method="wilson")
+        return Interval(mean, float(found.low), float(found.high))
+    groups = len(values) if clusters is None else len(np.unique(clusters))
+    error = standard_error(values, clusters)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * error if groups > 1 else float("nan")
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def bootstrap_interval(pairs: Ints, metric: Callable[[Floats], Floats], n_labels: int) -> Interval:
+    """Percentile bootstrap over items of a corpus metric, averaged over cells.
+
+    Args:
+        pairs: ``metrics.pair_index`` of each cell's items, shape [cells, items]; a resample draws the same items in
+        all cells. metric: maps confusion counts [..., C, C + 1] to values [...].
+    """
+    from scipy import stats
+
+    n_cells, n_items = pairs.shape
+    size = n_labels * (n_labels + 1)
+
+    def statistic(items: Ints, axis: int = -1) -> Floats:
+        drawn = items.reshape(-1, n_items)
+        total = np.zeros(len(drawn))
+        shift = np.arange(len(drawn))[:, None] * size
+        for cell in pairs:
+            counts = np.bincount((cell[drawn] + shift).ravel(), minlength=len(drawn) * size)
+            total += metric(counts.reshape(-1, n_labels, n_labels + 1).astype(np.float64))
+        return np.asarray((total / n_cells).reshape(items.shape[:-1]))
+
+    items = np.arange(n_items)
+    mean = float(statistic(items[None])[0])
+    if n_items < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    found = stats.bootstrap(
+        (items,),
+        statistic,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, 2_000_000 // n_items),
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    )
+    return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))

@@ -1,0 +1,161 @@
+"""Reads YAML strictly: safe types only, YAML 1.2 booleans, no duplicate keys, no aliases, and a model that names every
+key.
+
+It knows nothing of tasks or templates; a caller hands it the pydantic model that a file must fit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.errors import FileError, suggest
+
+MAX_CHARACTERS = 1_000_000
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader whose only plain scalars besides strings are null, true, false, integers and floats (YAML 1.2
+    core)."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # A few nested aliases expand to gigabytes, and no file of ours needs one.
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+for _tag, _pattern, _first in [
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^[-+]?[0-9]+$", list("-+0123456789")),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
+]:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(str(loader.construct_scalar(node)))  # PyYAML's own would read 010 as octal
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+            raise yaml.MarkedYAMLError(
+                problem=f"keys must be strings, not {getattr(key, 'value', 'a collection')!r}",
+                problem_mark=key.start_mark,
+            )
+        if key.value in seen:
+            raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} appears twice", problem_mark=key.start_mark)
+        seen.add(key.value)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML mapping and where it stands: ``lines`` gives the file's line of each top-level key."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: dict[str, int]
+
+
+def parse_mapping(text: str, path: Path, *, first_line: int = 1) -> Document:
+    """Parse one YAML mapping; ``first_line`` is the file's line on which ``text`` begins.
+
+    Raises:
+        FileError: not YAML, not a mapping, a duplicate key, an alias, or a tag that asks for anything but plain values.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise FileError(path, f"is {len(text):,} characters long; at most {MAX_CHARACTERS:,} are read")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = first_line + mark.line if mark is not None else None
+        raise FileError(
+            path, f"not valid YAML: {_one_line(error.problem or error.context or 'unknown error')}", line
+        ) from error
+    except yaml.YAMLError as error:
+        raise FileError(path, f"not valid YAML: {_one_line(str(error))}") from error
+    except RecursionError as error:
+        raise FileError(path, "not valid YAML: nested too deeply") from error
+    finally:
+        loader.dispose()
+    if not isinstance(data, dict):
+        raise FileError(path, f"must hold a mapping of keys to values, not {_kind(data)}", first_line)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return Document(path, data, {key.value: first_line + key.start_mark.line for key, _ in pairs})
+
+
+def fit(model: type[Model], document: Document) -> Model:
+    """Check a parsed mapping against a model.
+
+    Raises:
+        FileError: the first misfit, naming the file, its line, the field and what is valid there.
+    """
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        raise FileError(document.path, describe(model, first), document.lines.get(key)) from error
+
+
+def describe(model: type[BaseModel], error: ErrorDetails) -> str:
+    """One pydantic error as one line for a user."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        owner = _model_at(model, error["loc"][:-1])
+        return f"unknown key {where!r}{suggest(str(error['loc'][-1]), owner.model_fields, what='keys')}"
+    if error["type"] == "missing":
+        return f"the key {where!r} is missing"
+    expected = error.get("ctx", {}).get("expected")
+    if error["type"] == "literal_error" and expected:
+        choices = re.findall(r"'([^']*)'", str(expected))
+        return f"{where}: unknown value {error['input']!r}{suggest(str(error['input']), choices)}".removeprefix(": ")
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    shown = "" if isinstance(error["input"], dict) else f" (found {_short(error['input'])})"
+    return f"{where}: {_one_line(message)}{shown}" if where else _one_line(message)
+
+
+def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field is not None else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return model
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", str: "a string", type(None): "nothing"}.get(type(value), f"a {type(value).__name__}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

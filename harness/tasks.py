@@ -1,0 +1,279 @@
+"""Task files: what a task's data is, what is asked of it, and how it is measured.
+
+A task says where its rows come from and how to read them; it reads none itself, and knows nothing of prompts' contents.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from harness.errors import FileError, HarnessError, UsageError, suggest
+from harness.records import MetricName, Role, RuleName, digest
+from harness.sandbox import Expression, compile_expression
+from harness.search_path import SearchPath
+from harness.strict_yaml import fit, parse_mapping
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+_EXPRESSION = re.compile(r"\A\s*\{\{(.*)\}\}\s*\Z", re.DOTALL)
+_SLICE = re.compile(r"\A(?P<split>[\w.-]+?)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?\Z")
+
+RESERVED_NAMES = ("answer", "answers", "options")
+
+
+def expression_source(text: str) -> str | None:
+    """The inside of ``{{ ... }}`` when that is all there is, else None: a plain column name."""
+    match = _EXPRESSION.match(text)
+    return match.group(1).strip() if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSlice:
+    """A split, or a slice of a seeded shuffle of it: ``train``, ``train[-256:]``, ``train[:80%]``."""
+
+    split: str
+    start: str | None
+    stop: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> SplitSlice:
+        match = _SLICE.match(text)
+        if match is None:
+            raise ValueError(
+                "must be a split's name, or a slice of one such as train[:1000], train[-256:] or train[-20%:]"
+            )
+        return cls(match["split"], match["start"], match["stop"])
+
+    @property
+    def whole(self) -> bool:
+        return self.start is None and self.stop is None
+
+    def indices(self, size: int) -> range:
+        """Positions in the shuffled split of ``size`` rows."""
+
+        def absolute(bound: str | None) -> int | None:
+            if bound is None:
+                return None
+            return round(size * int(bound[:-1]) / 100) if bound.endswith("%") else int(bound)
+
+        return range(size)[slice(absolute(self.start), absolute(self.stop))]
+
+
+class Source(BaseModel):
+    """Where the rows are: a folder below the data folder, and a data set on the hub."""
+
+    model_config = _STRICT
+
+    hub: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Source:
+        if self.hub is None and self.folder is None:
+            raise ValueError("names neither a folder nor a hub data set")
+        if self.folder is not None and (Path(self.folder).is_absolute() or ".." in Path(self.folder).parts):
+            raise ValueError("folder must be a plain folder name below the data folder")
+        return self
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+StringTuple = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+def _named_fields(value: object) -> object:
+    if isinstance(value, list):
+        return {name: name for name in value}
+    return value
+
+
+class Task(BaseModel):
+    """One task, as its YAML file gives it.
+
+    ``fields`` maps the names that templates may use to source columns or expressions over them; a list names columns as
+    they are. ``target`` is a column or expression that gives the label id, or the index of the right option.
+    """
+
+    model_config = _STRICT
+
+    name: str
+    language: str = "en"
+    family: str
+    domain: str | None = None
+    description: str | None = None
+    licence: str | None = None
+    citation: str | None = None
+    source: Source
+    splits: dict[Role, str]
+    fields: Annotated[dict[str, str], BeforeValidator(_named_fields)] = Field(min_length=1)
+    target: str
+    labels: StringTuple | None = None
+    options: str | None = None
+    prompts: StringTuple = ()
+    metrics: StringTuple = ("accuracy",)
+    rule: RuleName | None = None
+    cluster: str | None = None
+
+    _path: Path = PrivateAttr()
+
+    @field_validator("fields")
+    @classmethod
+    def _field_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not name.isidentifier() or name.startswith("_"):
+                raise ValueError(f"{name!r} cannot be a name in a template; rename it: {{name: column}}")
+            if name in RESERVED_NAMES:
+                raise ValueError(f"{name!r} is taken by the prompt itself; rename the field: {{name: column}}")
+        return value
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, value: dict[Role, str]) -> dict[Role, str]:
+        if "report" not in value:
+            raise ValueError("the role 'report' is missing")
+        for role, text in value.items():
+            try:
+                SplitSlice.parse(text)
+            except ValueError as error:
+                raise ValueError(f"{role}: {error}") from error
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("names no metric")
+        for name in value:
+            if name not in get_args(MetricName):
+                raise ValueError(f"unknown metric {name!r}{suggest(name, get_args(MetricName), what='metrics')}")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, value: str | None) -> str | None:
+        if value is not None and expression_source(value) is None:
+            raise ValueError('must be an expression over the columns, such as "{{ choices.text }}"')
+        return value
+
+    @model_validator(mode="after")
+    def _labels_or_options(self) -> Task:
+        if (self.labels is None) == (self.options is None):
+            raise ValueError(
+                "a task has either labels (the same for every item) or options (the item's own), and one of them"
+            )
+        if self.labels is not None and (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels)):
+            raise ValueError("labels: at least two are needed, each named once")
+        return self
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def prompt_folders(self) -> tuple[str, ...]:
+        return self.prompts or (self.name,)
+
+    @property
+    def primary_rule(self) -> RuleName:
+        """Sum for fixed label words; per character for options, whose lengths differ from item to item."""
+        return self.rule or ("char" if self.options is not None else "sum")
+
+    def split(self, role: Role) -> SplitSlice | None:
+        text = self.splits.get(role)
+        return SplitSlice.parse(text) if text is not None else None
+
+    @cached_property
+    def reading(self) -> str:
+        """A hash of everything in the file that decides which examples come out of the rows."""
+        read = {"fields": self.fields, "target": self.target, "labels": self.labels, "options": self.options}
+        return digest({**read, "splits": self.splits, "cluster": self.cluster})
+
+    def expression(self, text: str) -> Expression | None:
+        """Compile a value of this file that is an expression; a plain column name gives None."""
+        source = expression_source(text)
+        return None if source is None else compile_expression(source, origin=self.path, scope=None)
+
+
+def load_task(path: Path) -> Task:
+    """Read and check one task file.
+
+    Raises:
+        FileError: anything in it that is not as it must be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(path, f"cannot be read: {error}") from error
+    document = parse_mapping(text, path)
+    task = fit(Task, document)
+    if task.name != path.stem:
+        raise FileError(
+            path, f"name: {task.name!r} must equal the file's name, {path.stem!r}", document.lines.get("name")
+        )
+    task._path = path
+    for key, value in [("target", task.target), ("options", task.options), *task.fields.items()]:
+        if value is not None and expression_source(value) is not None:
+            source = expression_source(value)
+            assert source is not None
+            line = document.lines.get(key, document.lines.get("fields"))
+            compile_expression(source, origin=path, scope=None, line=line)
+    return task
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenTask:
+    """A task file that cannot be used, and why; it fails only the commands that need it."""
+
+    name: str
+    error: HarnessError
+
+
+class Catalogue:
+    """The task files along a search path, read when asked for."""
+
+    def __init__(self, search: SearchPath) -> None:
+        self.paths, self.shadowed = search.files("tasks", ".yaml")
+
+    def names(self) -> list[str]:
+        return sorted(self.paths)
+
+    def get(self, name: str) -> Task:
+        """The task called ``name``.
+
+        Raises:
+            UsageError: there is none. FileError: its file is wrong.
+        """
+        if name not in self.paths:
+            raise UsageError(f"unknown task {name!r}{suggest(name, self.names(), what='tasks')}")
+        return load_task(self.paths[name])
+
+    def select(self, patterns: Iterable[str]) -> list[Task]:
+        """Tasks by name or shell pattern, in the order first named, each once."""
+        chosen: dict[str, None] = {}
+        for pattern in patterns:
+            matches = fnmatch.filter(self.names(), pattern) if any(c in pattern for c in "*?[") else [pattern]
+            if not matches:
+                raise UsageError(f"no task matches {pattern!r} (tasks: {', '.join(self.names())})")
+            chosen.update(dict.fromkeys(matches))
+        return [self.get(name) for name in chosen]
+
+    def all(self) -> Sequence[Task | BrokenTask]:
+        """Every task, broken ones included, by name."""
+        found: list[Task | BrokenTask] = []
+        for name in self.names():
+            try:
+                found.append(self.get(name))
+            except HarnessError as error:
+                found.append(BrokenTask(name, error))
+        return found

@@ -1,0 +1,280 @@
+"""Prompt template files: YAML front matter and a sandboxed Jinja body with one answer slot.
+
+A template renders one example into the text before and after the slot and the label words that may fill it. It does
+not know of demonstrations, tokens or models.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from harness.errors import FileError, TemplateError, UsageError, suggest
+from harness.records import Example, digest
+from harness.sandbox import Expression, Slot, Text, compile_expression, compile_text
+from harness.search_path import SearchPath
+from harness.strict_yaml import fit, parse_mapping
+from harness.tasks import Task, expression_source
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MODES = ("answer", "completion", "rest")
+MAX_BYTES = 100_000
+
+_FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*\n", re.DOTALL | re.MULTILINE)
+
+Words = tuple[tuple[str, ...], ...]
+
+
+def _word_lists(value: object) -> object:
+    """``[a, [b, c]]`` as ``((a,), (b, c))``; anything odd is left for the type check to name."""
+    if isinstance(value, list):
+        return tuple(
+            (word,) if isinstance(word, str) else tuple(word) if isinstance(word, list) else word for word in value
+        )
+    return value
+
+
+class FrontMatter(BaseModel):
+    """The keys a template may set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    answers: Annotated[str | Words, BeforeValidator(_word_lists)]
+    description: str = ""
+    separator: str = "\n\n"
+    score: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One example under one template.
+
+    ``words`` holds the label words, by label. A demonstration is ``prefix + words[gold][0] + suffix``. For a query the
+    model is given ``prefix``, the word and ``suffix[: scored.start]`` and scored on ``suffix[scored]``; unless
+    ``scored`` is None, when it is given ``prefix`` and scored on the word and ``tail``.
+    """
+
+    prefix: str
+    suffix: str
+    words: Words
+    scored: slice | None
+    tail: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """A compiled template file, bound to the task whose fields it uses. ``name`` is ``folder/stem``."""
+
+    name: str
+    path: Path
+    front: FrontMatter
+    fingerprint: str
+    score: str
+    _body: Text
+    _answers: Expression | None
+    _slots: dict[str, Slot] = field(default_factory=dict)
+
+    def render(self, example: Example) -> Rendered:
+        """Render one example.
+
+        Raises:
+            TemplateError: the template fails on this example; the message names it.
+        """
+        try:
+            words = self._words(example)
+            variables = {**example.fields, "options": list(example.options), "answers": [group[0] for group in words]}
+            return self._split(self._body.render({**variables, **self._slots}), words, example)
+        except TemplateError as error:
+            message = str(error).removeprefix(f"{error.path}:{error.line}: ").removeprefix(f"{error.path}: ")
+            raise TemplateError(self.path, f"{message} (item {example.place})", error.line) from error
+
+    def _words(self, example: Example) -> Words:
+        answers = self.front.answers
+        if self._answers is not None:
+            value = self._answers.evaluate({**example.fields, "options": list(example.options)})
+            groups = _word_lists(list(value)) if isinstance(value, list | tuple) else value
+            words = _checked_words(groups, self.path)
+        elif isinstance(answers, str):
+            if len(example.options) > len(LETTERS):
+                raise TemplateError(self.path, f"answers: letters serve at most {len(LETTERS)} options")
+            words = tuple((letter,) for letter in LETTERS[: len(example.options)])
+        else:
+            return answers
+        if len(words) != len(example.options):
+            raise TemplateError(self.path, f"answers: gives {len(words)} answers for {len(example.options)} options")
+        return words
+
+    def _split(self, text: str, words: Words, example: Example) -> Rendered:
+        prefix, suffix = _cut(text, self._slots["answer"], self.path)
+        if self.front.score is None and suffix.strip():
+            raise TemplateError(
+                self.path,
+                f"the text {suffix.strip()[:40]!r} follows {{{{ answer }}}}, where a causal model cannot see it when"
+                " it answers: set score: completion (score it with the answer), rest (score it given the answer), a"
+                " field's name, or answer (only demonstrations show it)",
+            )
+        if self.score == "answer":
+            return Rendered(prefix, suffix, words, None, "")
+        if self.score == "completion":
+            return Rendered(prefix, suffix, words, None, suffix)
+        if self.score == "rest":
+            scored = slice(0, len(suffix))
+        else:
+            slot = self._slots[self.score]
+            if slot.mark in prefix:
+                raise TemplateError(self.path, f"score: {self.score}: the field must come after the answer slot")
+            before, after = _cut(suffix, slot, self.path)
+            value = example.fields[self.score]
+            if not isinstance(value, str):
+                raise TemplateError(self.path, f"score: {self.score}: the field must be text, not {value!r:.60}")
+            suffix = before + value + after
+            scored = slice(len(before), len(before) + len(value))
+        if not suffix[scored].strip():
+            raise TemplateError(self.path, f"score: {self.score}: there is no text to score after the answer slot")
+        return Rendered(prefix, suffix, words, scored, "")
+
+
+def load_template(path: Path, task: Task) -> Template:
+    """Read, check and compile one template for a task.
+
+    Raises:
+        FileError: a mistake in the front matter. TemplateError: one in the body.
+    """
+    source = _read(path)
+    match = _FRONT.match(source)
+    if match is None:
+        raise FileError(
+            path, "must begin with front matter between two lines of '---' that holds at least 'answers:'", 1
+        )
+    document = parse_mapping(match.group(1), path, first_line=2)
+    front = fit(FrontMatter, document)
+    answers = _check_answers(front, task, path, document.lines.get("answers"))
+    scope = {*task.fields, "answer", "answers", "options"}
+    first_line = match.group(0).count("\n") + 1
+    body = compile_text(source[match.end() :], origin=path, scope=scope, first_line=first_line)
+    if "answer" not in body.names:
+        raise TemplateError(path, "does not write {{ answer }}, which marks where the label word goes", first_line)
+    score = _score_mode(front, task, path, document.lines.get("score"), body)
+    slots = {"answer": Slot("answer")}
+    if score not in MODES:
+        slots[score] = Slot(score)
+    return Template(
+        name=f"{path.parent.name}/{path.stem}",
+        path=path,
+        front=front,
+        fingerprint=digest([source.replace("\r\n", "\n"), score]),
+        score=score,
+        _body=body,
+        _answers=answers,
+        _slots=slots,
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FileError(path, f"is larger than {MAX_BYTES:,} bytes")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(path, f"cannot be read: {error}") from error
+
+
+def _check_answers(front: FrontMatter, task: Task, path: Path, line: int | None) -> Expression | None:
+    answers = front.answers
+    if not isinstance(answers, str):
+        words = _checked_words(answers, path, line)
+        if task.labels is None:
+            raise FileError(
+                path, f'answers: {task.name} has per-item options; use "{{{{ options }}}}" or letters', line
+            )
+        if len(words) != len(task.labels):
+            raise FileError(
+                path, f"answers: {len(words)} given for the {len(task.labels)} labels {', '.join(task.labels)}", line
+            )
+        return None
+    if answers == "letters":
+        return None
+    source = expression_source(answers)
+    if source is None:
+        raise FileError(
+            path, f"answers: must be a list of words, letters, or an expression in {{{{ }}}}, not {answers!r}", line
+        )
+    return compile_expression(source, origin=path, scope={*task.fields, "options"}, line=line)
+
+
+def _checked_words(value: object, path: Path, line: int | None = None) -> Words:
+    if not isinstance(value, tuple) or not all(isinstance(group, tuple) and group for group in value):
+        raise TemplateError(path, f"answers: must give a list of words, not {value!r:.80}", line)
+    flat = [word for group in value for word in group]
+    for word in flat:
+        if not isinstance(word, str) or not word.strip():
+            raise TemplateError(path, f"answers: every label word must be non-empty text, not {word!r:.60}", line)
+    return value
+
+
+def _score_mode(front: FrontMatter, task: Task, path: Path, line: int | None, body: Text) -> str:
+    choices = [*MODES, *task.fields]
+    if front.score is not None and front.score not in choices:
+        raise FileError(path, f"score: unknown {front.score!r}{suggest(front.score, choices)}", line)
+    if front.score is not None and front.score in task.fields and front.score not in body.names:
+        raise FileError(path, f"score: {front.score}: the template does not write this field", line)
+    return front.score or "answer"
+
+
+def _cut(text: str, slot: Slot, path: Path) -> tuple[str, str]:
+    pieces = text.split(slot.mark)
+    if len(pieces) != 2:
+        times = "never" if len(pieces) == 1 else f"{len(pieces) - 1} times"
+        raise TemplateError(
+            path, f"{{{{ {slot.name} }}}} must be written exactly once and unaltered, but was written {times}"
+        )
+    return pieces[0], pieces[1]
+
+
+def find_templates(task: Task, search: SearchPath) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Template files of a task by ``folder/stem``, and those that an earlier place shadows."""
+    found: dict[str, Path] = {}
+    shadowed: dict[str, Path] = {}
+    for folder in task.prompt_folders:
+        first, behind = search.files(f"prompts/{folder}", ".jinja")
+        found.update({f"{folder}/{stem}": path for stem, path in first.items()})
+        shadowed.update({f"{folder}/{stem}": path for stem, path in behind.items()})
+    return found, shadowed
+
+
+def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all",)) -> list[Template]:
+    """The templates of a task that ``wanted`` names: ``all``, ``plain``, ``sst2/plain`` or a pattern, sorted by name.
+
+    Raises:
+        UsageError: a name matches nothing, or the task has no template at all. FileError: a chosen file is wrong.
+    """
+    found, _ = find_templates(task, search)
+    if not found:
+        folders = ", ".join(f"prompts/{folder}" for folder in task.prompt_folders)
+        raise UsageError(f"the task {task.name!r} has no template: no .jinja file in {folders} of {_places(search)}")
+    chosen: set[str] = set()
+    for pattern in wanted:
+        matches = (
+            set(found)
+            if pattern == "all"
+            else {
+                name
+                for name in found
+                if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split("/")[1], pattern)
+            }
+        )
+        if not matches:
+            stems = [name.split("/")[1] for name in found]
+            raise UsageError(f"unknown prompt {pattern!r} for {task.name}{suggest(pattern, stems, what='prompts')}")
+        chosen |= matches
+    return [load_template(found[name], task) for name in sorted(chosen)]
+
+
+def _places(search: SearchPath) -> str:
+    return ", ".join(str(root) for root in search.roots)

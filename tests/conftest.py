@@ -1,0 +1,132 @@
+"""Shared fixtures: small random models built on the spot, generated data, and the real data where a machine has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("HARNESS_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the user's environment, hub, or cache."""
+    monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; skips where there is none."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder} (set HARNESS_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stories_model() -> Path:
+    """A small trained Llama model; skips where there is none."""
+    folder = SHARED / "models" / "stories260K"
+    if not folder.is_dir():
+        pytest.skip(f"real model not found at {folder} (set HARNESS_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random GPT-2-shaped model of 128 positions with a byte-level BPE trained on generated text, in a folder."""
+    return build_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2")
+
+
+def build_gpt2(folder: Path, *, seed: int = 0, n_positions: int = 128) -> Path:
+    """Write a random GPT-2-shaped model whose scores are far from flat."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = train_bpe()
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=n_positions, n_embd=32, n_layer=2, n_head=4, initializer_range=0.4,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def train_bpe(size: int = 500) -> "PreTrainedTokenizerFast":  # noqa: F821, UP037
+    """A byte-level BPE without a BOS of its own, as GPT-2's."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(made_up_text(400), vocab_size=size, special_tokens=["<|endoftext|>"], show_progress=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    )
+
+
+def made_up_text(count: int, seed: int = 0) -> list[str]:
+    """Sentences of a small grammar."""
+    rng = random.Random(seed)
+    things = ["film", "story", "meal", "room", "song", "garden", "lamp", "road", "电影", "房间"]
+    words = {0: ["dull", "bad", "terrible", "awful", "weak"], 1: ["bright", "good", "great", "lovely", "fine"]}
+    return [
+        f"The {rng.choice(things)} was {rng.choice(words[rng.randrange(2)])} and the {rng.choice(things)}"
+        f" {rng.choice(['stayed', 'felt', 'looked'])} {rng.choice(words[rng.randrange(2)])} to number {rng.randrange(1000)}."
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Project"]:
+    """An empty folder of a user's own, with one small task, two prompts and its data, as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    made = Project(tmp_path)
+    made.write("tasks/mood.yaml", MOOD_TASK)
+    made.write("prompts/mood/plain.jinja", "---\nanswers: [bad, good]\n---\nText: {{ text }}\nMood: {{ answer }}\n")
+    made.write("prompts/mood/terse.jinja", '---\nanswers: [no, yes]\nseparator: "\\n"\n---\n{{ text }} good? {{ answer }}\n')
+    made.write_rows("data/mood/train.jsonl", 40, seed=1)
+    made.write_rows("data/mood/test.jsonl", 20, seed=2)
+    yield made
+
+
+MOOD_TASK = """\
+name: mood
+family: sentiment
+source: {folder: mood}
+splits: {pool: train, report: test}
+fields: [text]
+target: label
+labels: [low, high]
+metrics: [accuracy, macro_f1]
+"""
+
+
+class Project:
+    """A user's folder under test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def write_rows(self, name: str, count: int, seed: int, change: Callable[[dict[str, object]], object] | None = None) -> Path:
+        rng = random.Random(seed)
+        rows: list[dict[str, object]] = [{"text": text, "label": rng.randrange(2)} for text in made_up_text(count, seed)]
+        for row in rows:
+            if change is not None:
+                change(row)
+        return self.write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
