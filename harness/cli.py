@@ -105,7 +105,7 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     from harness.leaderboard import notices, read_cells, summarise
     from harness.options import RunOptions, read_grid
     from harness.progress import ConsoleReporter
-    from harness.run import run
+    from harness.runner import run
     from harness.run_store import stored_run
 
     chosen = _format(format_, as_json)

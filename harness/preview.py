@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.options import RunOptions
 from harness.records import Example, Prompt, Role
 from harness.render import Renderer
-from harness.run import row_source
+from harness.runner import row_source
 from harness.search_path import SearchPath
 from harness.shots import Demonstrations
 from harness.tasks import Catalogue
@@ -62,7 +62,7 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
 def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions) -> None:
     from harness.encode import Encoder
     from harness.models import PretrainedTokenizer, locate_model
-    from harness.run import model_spec
+    from harness.runner import model_spec
 
     files = locate_model(model_spec(options))
     tokenizer = PretrainedTokenizer(files)

@@ -602,7 +602,8 @@ class _Compiled:
         return "".join(pieces), run.value
 
     def _error(self, error: Exception, line: int | None) -> TemplateError:
-        message = " ".join(str(getattr(error, "message", None) or error).split()) or type(error).__name__
+        told = getattr(error, "message", None) or (str(error.args[-1]) if error.args else type(error).__name__)
+        message = " ".join(told.split())
         if isinstance(error, RecursionError | MemoryError | SyntaxError):  # the last is of the Python that Jinja made
             message, line = "the template is nested too deeply, or takes too much memory", None
         place = None if line is None or self._first_line is None else self._first_line + line - 1
