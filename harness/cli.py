@@ -85,6 +85,7 @@ def _data_options(command: Any) -> Any:
 @click.option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]")
 @click.option("--rule", metavar="RULE,...", help="sum, token, char or byte.  [default: the task's own]")
 @click.option("--limit", type=int, metavar="N", help="Evaluate a seeded sample of N items.")
+@click.option("--seed", type=int, metavar="N", help="Seed of that sample.  [default: 0]")
 @click.option(
     "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
 )
@@ -105,8 +106,8 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     from harness.leaderboard import notices, read_cells, summarise
     from harness.options import RunOptions, read_grid
     from harness.progress import ConsoleReporter
-    from harness.runner import run
     from harness.run_store import stored_run
+    from harness.runner import run
 
     chosen = _format(format_, as_json)
     values: dict[str, Any] = read_grid(grid) if grid is not None else {}
@@ -212,7 +213,8 @@ def _print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> 
         return
     if chosen == "table":
         console = _console()
-        console.print(tables.as_text_table(rows), soft_wrap=not console.is_terminal)
+        for number, table in enumerate(tables.as_text(rows, console)):
+            console.print(*[""] * (number > 0), table, sep="\n")
     else:
         writers = {"markdown": tables.as_markdown, "csv": tables.as_csv, "latex": tables.as_latex}
         click.echo(writers[chosen](rows))

@@ -129,11 +129,11 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
     )
 
 
-def limited(examples: Sequence[Example], limit: int | None, task: str) -> list[Example]:
-    """The first ``limit`` of a seeded shuffle: a fair sample, and a part of every larger one."""
+def limited(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    """A seeded sample of ``limit`` examples in their own order, which every larger sample of the seed contains."""
     if limit is None or limit >= len(examples):
         return list(examples)
-    ranked = sorted(range(len(examples)), key=lambda index: digest(["limit", task, examples[index].item_id]))
+    ranked = sorted(range(len(examples)), key=lambda index: digest(["limit", seed, examples[index].item_id]))
     return [examples[index] for index in sorted(ranked[:limit])]
 
 

@@ -134,7 +134,7 @@ def _plan(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterat
         data = load_data(task, row_source(task, options.data, options.data_dir), roles)
         if data.duplicates:
             reporter.notice(f"{task.name}: {data.duplicates} rows of the pool equal a reported item and are not used")
-        items = limited(data.role(options.split), options.limit, task.name)
+        items = limited(data.role(options.split), options.limit, options.seed)
         rules: tuple[RuleName, ...] = options.rule or (task.primary_rule,)
         for shots in options.shots:
             for seed in options.demo_seeds if shots else (None,):
@@ -285,15 +285,12 @@ def _score_and_commit(
                     commit()
                     last = time.monotonic()
         except KeyboardInterrupt as error:
-            commit()
-            done = manifest.requests["scored"]
             raise InterruptedRunError(
-                f"interrupted: {done:,} of {len(requests):,} scores are stored; the same command goes on from there"
+                f"interrupted: {manifest.requests['scored']:,} of {len(requests):,} scores are stored; the same command"
+                " goes on from there"
             ) from error
-        except HarnessError:
+        finally:
             commit()
-            raise
-    commit()
     store.compact()
     return Scores.concatenate(finished)
 

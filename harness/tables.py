@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.leaderboard import MetricSummary, Row
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
     from rich.table import Table
 
 SCHEMA = 1
@@ -20,57 +21,47 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 # Settings that get a column only where rows differ in them, so that an ordinary table stays narrow.
 _SETTINGS = {"split": "split", "demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
-_METRIC_TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-_MOST_SHARES = 4
+_TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
+# What a narrow terminal goes without, in this order; the other formats have every column.
+_DISPENSABLE = ("macro-F1 %", "spread", "worst")
+_NUMBERS = {"k", "n", "prompts", "spread", "ties", "too long"}
+_MOST_LABELS = 4
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
     """Column titles, by what the rows need."""
     settings = [title for key, title in _SETTINGS.items() if len({row.signature[key] for row in rows} - {None}) > 1]
-    accuracy = ["accuracy", "worst", "best", "spread"]
-    return [
-        *("task", "model", "k"),
-        *settings,
-        *("n", "templates"),
-        *accuracy,
-        *("macro-F1", *_own(rows)),
-        "predicted / gold",
-        *_counts(rows),
-    ]
+    own = sorted({name for row in rows for name in row.metrics} - set(_TITLES))
+    counts = [name for name, count in (("ties", _ties), ("too long", _too_long)) if any(map(count, rows))]
+    head, scores = ["task", "model", "k", *settings, "n", "prompts"], ["accuracy %", "worst", "best", "spread"]
+    return [*head, *scores, "macro-F1 %", *own, *counts]
 
 
-def _own(rows: Sequence[Row]) -> list[str]:
-    """Metrics of tasks' own beyond the two that every table has."""
-    return sorted({name for row in rows for name in row.metrics} - set(_METRIC_TITLES))
+def _ties(row: Row) -> int:
+    return row.ties
 
 
-def _counts(rows: Sequence[Row]) -> list[str]:
-    return [name for name in ("ties", "too long") if any(_count(row, name) for row in rows)]
+def _too_long(row: Row) -> int:
+    return row.too_long
 
 
-def _count(row: Row, name: str) -> int:
-    return row.ties if name == "ties" else row.too_long
-
-
-def cells(row: Row, titles: Sequence[str], names: dict[str, str]) -> list[str]:
-    """A row's values as text, under the given titles."""
+def cells(row: Row, titles: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """A row's values as text, under the given titles; metrics in percent, with their 95% interval."""
     accuracy = row.metrics["accuracy"]
     values = {
         "task": row.task_label,
         "model": names[str(row.signature["model_fingerprint"])],
         "k": str(row.signature["shots"]),
         "n": str(row.n),
-        "templates": f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates),
-        "accuracy": _interval(accuracy),
-        "worst": f"{accuracy.worst:.3f} {accuracy.worst_template}",
-        "best": f"{accuracy.best:.3f} {accuracy.best_template}",
-        "spread": f"{accuracy.spread:.3f}",
-        "macro-F1": _interval(row.metrics["macro_f1"]) if "macro_f1" in row.metrics else "-",
-        "predicted / gold": _shares(row),
+        "prompts": f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates),
+        "worst": f"{100 * accuracy.worst:.1f} {accuracy.worst_template}",
+        "best": f"{100 * accuracy.best:.1f} {accuracy.best_template}",
+        "spread": f"{100 * accuracy.spread:.1f}",
         "ties": str(row.ties),
         "too long": str(row.too_long),
+        "predicted (gold)": _shares(row),
         **{title: str(row.signature[key] or "-") for key, title in _SETTINGS.items()},
-        **{name: _interval(row.metrics[name]) if name in row.metrics else "-" for name in _own([row])},
+        **{_TITLES.get(name, name): _interval(metric) for name, metric in row.metrics.items()},
     }
     return [values.get(title, "-") for title in titles]
 
@@ -83,43 +74,48 @@ def model_names(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _interval(metric: MetricSummary) -> str:
-    return f"{metric.mean:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+    return f"{100 * metric.mean:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
 def _shares(row: Row) -> str:
-    """Predicted and gold shares of the labels that are predicted or held most."""
+    """How often each label is predicted, and in brackets how often it is right; the most frequent labels only."""
     order = sorted(range(len(row.labels)), key=lambda i: -max(row.predicted_share[i], row.gold_share[i]))
-    shown = sorted(order[:_MOST_SHARES])
-    text = ", ".join(f"{row.labels[i]} {row.predicted_share[i]:.0%}/{row.gold_share[i]:.0%}" for i in shown)
-    return text + (f", +{len(row.labels) - len(shown)}" if len(row.labels) > len(shown) else "")
+    shown = sorted(order[:_MOST_LABELS])
+    text = ", ".join(f"{row.labels[i]} {row.predicted_share[i]:.0%} ({row.gold_share[i]:.0%})" for i in shown)
+    return text + (f", {len(row.labels) - len(shown)} more" if len(row.labels) > len(shown) else "")
 
 
-def as_text_table(rows: Sequence[Row]) -> Table:
-    """For a terminal; rich wraps and aligns it."""
+def as_text(rows: Sequence[Row], console: Console) -> list[Table]:
+    """For a terminal: the scores, with the columns that fit its width, then how predicted labels are distributed."""
+    titles = columns(rows)
+    scores = _text_table(rows, titles)
+    for title in _DISPENSABLE:
+        needed = console.measure(scores, options=console.options.update(width=1_000)).maximum
+        if needed > console.width and title in titles:
+            titles.remove(title)
+            scores = _text_table(rows, titles)
+    return [scores, _text_table(rows, ["task", "model", "k", "predicted (gold)"])]
+
+
+def _text_table(rows: Sequence[Row], titles: Sequence[str]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    titles, names = columns(rows), model_names(rows)
+    names = model_names(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    right = {"k", "n", "spread", "ties", "too long"}
     for title in titles:
-        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
+        table.add_column(title, justify="right" if title in _NUMBERS else "left", overflow="fold")
     previous = None
     for row in rows:
         if previous not in (None, row.task_label):
             table.add_row()
         previous = row.task_label
-        table.add_row(*(_escape_markup(text) for text in cells(row, titles, names)))
+        table.add_row(*(escape(text) for text in cells(row, titles, names)))
     return table
 
 
-def _escape_markup(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
 def as_markdown(rows: Sequence[Row]) -> str:
-    titles, names = columns(rows), model_names(rows)
+    titles, names = [*columns(rows), "predicted (gold)"], model_names(rows)
     lines = [titles, ["---"] * len(titles), *(cells(row, titles, names) for row in rows)]
     return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
 
@@ -158,7 +154,7 @@ def as_latex(rows: Sequence[Row]) -> str:
     """A ``tabular`` with booktabs rules."""
     import pandas as pd
 
-    titles, names = columns(rows), model_names(rows)
+    titles, names = [*columns(rows), "predicted (gold)"], model_names(rows)
     frame = pd.DataFrame([cells(row, titles, names) for row in rows], columns=titles)
     return (
         frame.style.hide(axis="index")
