@@ -21,7 +21,7 @@ from typing import Protocol
 from harness.errors import DataError, TemplateError, suggest
 from harness.records import Example, Role, digest
 from harness.row_files import Row, find_split, read_rows
-from harness.tasks import Task
+from harness.tasks import SplitSlice, Task
 
 PRECEDENCE: tuple[Role, ...] = ("report", "select", "pool")
 
@@ -83,19 +83,31 @@ class TaskData:
 
 
 def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
-    """Read the examples of ``roles``; asking for the pool reads every role, since the others decide what is left for
-    it.
+    """Read the examples of ``roles``, and of every role that takes its rows before one of them.
+
+    The pool is what all others leave; ``select`` is what the report leaves where both are of one split.
 
     Raises:
         DataError: a split is missing or a row does not fit the task.
     """
     wanted = set(roles)
-    needed = [role for role in PRECEDENCE if role in task.splits and (role in wanted or "pool" in wanted)]
     for role in sorted(wanted):
+        if role == "pool" and role not in task.splits:
+            raise DataError(
+                task.path, "splits: names no pool to draw demonstrations from, so only 0 shots are possible"
+            )
         if role not in task.splits:
             raise DataError(
                 task.path, f"splits: the task has no role {role!r}{suggest(role, task.splits, what='roles')}"
             )
+    names = {role: SplitSlice.parse(text).split for role, text in task.splits.items()}
+    shared = {names[role] for role in wanted}
+    last = max(PRECEDENCE.index(role) for role in wanted)
+    needed = [
+        role
+        for role in PRECEDENCE[: last + 1]
+        if role in names and (role in wanted or "pool" in wanted or names[role] in shared)
+    ]
     reader = _ExampleReader(task, source)
     taken: dict[str, set[int]] = {}
     examples: dict[Role, list[Example]] = {}

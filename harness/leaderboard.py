@@ -68,6 +68,11 @@ class MetricSummary:
     def spread(self) -> float:
         return self.best - self.worst
 
+    def as_dict(self) -> dict[str, float | str | None]:
+        """For JSON, which has no nan: an end of the interval that is not known is None."""
+        ends = {name: None if np.isnan(end) else end for name, end in (("low", self.low), ("high", self.high))}
+        return {**{field: getattr(self, field) for field in self.__slots__}, **ends, "spread": self.spread}
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -108,14 +113,12 @@ class Row:
             "demos": known["demos"],
             "rule": known["rule"],
             "dtype": known["dtype"],
+            "bos": known["bos"],
             "n": self.n,
             "templates": self.templates,
             "seeds": self.seeds,
             "primary": self.primary,
-            **{
-                name: {**{field: getattr(m, field) for field in m.__slots__}, "spread": m.spread}
-                for name, m in self.metrics.items()
-            },
+            **{name: metric.as_dict() for name, metric in self.metrics.items()},
             "gold": dict(zip(self.labels, self.gold_share, strict=True)),
             "predicted": dict(zip(self.labels, self.predicted_share, strict=True)),
             "predictions": self.predictions,
@@ -229,7 +232,7 @@ def _summary(name: str, cells: list[CellResult], pairs: Ints, n_labels: int) -> 
     by_template: dict[str, list[float]] = {}
     for cell, row in zip(cells, pairs, strict=True):
         value = float(metric(confusion(row, n_labels)))
-        by_template.setdefault(str(cell.signature["template"]).split("/")[-1], []).append(value)
+        by_template.setdefault(str(cell.signature["template"]), []).append(value)
     means = {template: float(np.mean(values)) for template, values in by_template.items()}
     worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
     if name == "accuracy":
@@ -238,7 +241,11 @@ def _summary(name: str, cells: list[CellResult], pairs: Ints, n_labels: int) -> 
         interval = mean_interval(correct, cells[0].clusters)
     else:
         interval = bootstrap_interval(pairs, metric, n_labels)
-    return MetricSummary(interval.mean, interval.low, interval.high, means[worst], means[best], worst, best)
+    stems = [template.split("/")[-1] for template in means]
+    short = {name: stem if stems.count(stem) == 1 else name for name, stem in zip(means, stems, strict=True)}
+    return MetricSummary(
+        interval.mean, interval.low, interval.high, means[worst], means[best], short[worst], short[best]
+    )
 
 
 def _shares(labels: Ints, n_labels: int) -> list[float]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.search_path import SearchPath
 from harness.tasks import BrokenTask, Catalogue, Task
 from harness.templates import find_templates, load_template
+
+if TYPE_CHECKING:
+    from harness.run_store import StoredRun
 
 Listing = tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]
 
@@ -55,21 +59,27 @@ def runs(results: Path) -> Listing:
     from harness.run_store import stored_runs
 
     found, damaged = stored_runs(results)
-    lines = []
+    lines, remarks = [], [f"{path}: damaged, not read" for path in damaged]
     for run in found:
         manifest = run.manifest
         lines.append(
             [
                 manifest["id"],
-                manifest["status"],
+                _status(run),
                 str(manifest["model"]["name"]),
                 ", ".join(manifest["tasks"]),
                 str(len(manifest["cells"])),
                 f"{sum(manifest['seconds'].values()):.1f}",
             ]
         )
-    return (
-        ("run", "status", "model", "tasks", "cells", "seconds"),
-        lines,
-        [f"{path}: damaged, not read" for path in damaged],
-    )
+    if any(line[1] == "unfinished" for line in lines):
+        remarks.append("unfinished: at work now, or killed; the same command goes on from the scores that it stored")
+    return ("run", "status", "model", "tasks", "cells", "seconds"), lines, remarks
+
+
+def _status(run: StoredRun) -> str:
+    """A run that was killed says for ever that it is running, so that word would mislead."""
+    status = str(run.manifest["status"])
+    if status == "running":
+        return "unfinished"
+    return "damaged" if status == "done" and not run.finished else status

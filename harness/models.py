@@ -107,9 +107,13 @@ def _local_folder(spec: ModelSpec) -> Path | None:
     looks_local = spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1 or "\\" in spec.name
     if not looks_local:
         return None
+    raise ModelError(f"{spec.name}: no such folder{suggest(path.name, _beside(path), what=f'models in {path.parent}')}")
+
+
+def _beside(path: Path) -> list[str]:
+    """The names of the model folders beside one that is not there."""
     parent = path.parent
-    siblings = sorted(p.name for p in parent.iterdir() if (p / "config.json").is_file()) if parent.is_dir() else []
-    raise ModelError(f"{spec.name}: no such folder{suggest(path.name, siblings, what=f'models in {parent}')}")
+    return sorted(p.name for p in parent.iterdir() if (p / "config.json").is_file()) if parent.is_dir() else []
 
 
 def _hub_snapshot(spec: ModelSpec) -> tuple[Path, str]:
@@ -119,6 +123,9 @@ def _hub_snapshot(spec: ModelSpec) -> tuple[Path, str]:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     online = hub.reachable()
+    path = Path(spec.name)
+    beside = _beside(path)  # the name may be meant as a folder's, with a slip
+    near = suggest(path.name, beside, what=f"models in {path.parent}") if beside else ""
     try:
         skipped = ["*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "onnx/*", "original/*"]
         revision = spec.revision
@@ -128,7 +135,7 @@ def _hub_snapshot(spec: ModelSpec) -> tuple[Path, str]:
             if any(file.rfilename.endswith(".safetensors") for file in info.siblings or []):
                 skipped += ["*.bin", "*.pt", "*.pth"]
         disable_progress_bars()
-        path = huggingface_hub.snapshot_download(
+        snapshot = huggingface_hub.snapshot_download(
             spec.name, revision=revision, ignore_patterns=skipped, local_files_only=not online
         )
     except errors.HFValidationError as error:
@@ -139,15 +146,16 @@ def _hub_snapshot(spec: ModelSpec) -> tuple[Path, str]:
         raise ModelError(f"{spec.name}: the hub has no revision {spec.revision!r} of it") from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
-            f"{spec.name}: no such folder here, and no such model on the hub (or it is private)"
+            f"{spec.name}: no such folder here, and no such model on the hub (or it is private){near}"
         ) from error
     except Exception as error:  # the HTTP client's own errors, and those of a full disk
         if online:
             raise ModelError(f"{spec.name}: cannot be fetched: {hub.first_line(error)}") from error
         raise ModelError(
-            f"{spec.name}: no such folder here, {hub.unreachable_reason()}, and the model is not in the local cache"
+            f"{spec.name}: no such folder here, {hub.unreachable_reason()}, and the model is not in the local"
+            f" cache{near}"
         ) from error
-    return Path(path), Path(path).name
+    return Path(snapshot), Path(snapshot).name
 
 
 def _choose_device(wanted: str) -> str:
@@ -232,6 +240,8 @@ class PretrainedTokenizer:
 
     def _prefix(self, spec: ModelSpec, bos: int | None) -> tuple[int, ...]:
         bare = self._backend.encode("a", add_special_tokens=False).ids
+        if not bare:  # transformers makes up an empty tokenizer where the folder has none
+            raise ModelError(f"{spec.name}: its tokenizer knows no text: tokenizer.json or its like is missing")
         full = self._backend.encode("a", add_special_tokens=True).ids
         own = next((tuple(full[:i]) for i in range(len(full)) if full[i : i + len(bare)] == bare), ())
         if spec.bos == "never":
@@ -261,10 +271,11 @@ def load_model(files: ModelFiles) -> torch.nn.Module:
     from transformers import AutoModelForCausalLM
 
     spec = files.spec
+    given = "".join(f" with {name}={value}" for name, value in spec.arguments.items())
     placement: Any = "auto" if spec.device == "auto" and files.device == "cuda" else {"": files.device}
     model, info = _guarded(
         spec,
-        "model",
+        f"model{given}",
         lambda: AutoModelForCausalLM.from_pretrained(
             files.path,
             dtype=getattr(torch, files.dtype),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from harness.errors import FileError, UsageError, suggest
 from harness.records import Role, RuleName
-from harness.strict_yaml import describe, parse_mapping
+from harness.strict_yaml import describe, fit, parse_mapping
 
 
 def _listed(value: object) -> object:
@@ -89,10 +90,10 @@ class RunOptions(BaseModel):
 
 
 def read_grid(path: Path) -> dict[str, Any]:
-    """The options in a grid file, unchecked but for their names.
+    """The options in a grid file.
 
     Raises:
-        FileError: the file is missing, not YAML, or has an unknown key.
+        FileError: the file is missing, not YAML, has an unknown key or a value that no option takes.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -106,4 +107,6 @@ def read_grid(path: Path) -> dict[str, Any]:
                 f"unknown key {key!r}{suggest(key, RunOptions.model_fields, what='keys')}",
                 document.lines.get(key),
             )
+    # What a grid leaves out may come from the command line.
+    fit(RunOptions, replace(document, data={"tasks": "any", "model": "any", **document.data}))
     return document.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from harness.errors import DataError, suggest
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+_PART = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?:-[0-9a-f]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +28,26 @@ def find_split(folder: Path, split: str) -> Sequence[Path]:
     """The file of a split, or the parts of one (``train-00000-of-00002.parquet``).
 
     Raises:
-        DataError: there is none, or several files claim to be the split.
+        DataError: there is none, several files claim to be the split, or a part of it is missing.
     """
-    names = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
-    whole = [path for name, path in names.items() if path.stem == split]
-    parts = [path for name, path in names.items() if name.startswith(f"{split}-") and "-of-" in path.stem]
-    if len(whole) > 1 or (whole and parts):
-        raise DataError(
-            folder, f"holds several files for the split {split!r}: {', '.join(p.name for p in whole + parts)}"
-        )
-    found = whole or parts
-    if not found:
-        stems = sorted({path.stem.split("-")[0] if "-of-" in path.stem else path.stem for path in names.values()})
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    matches = {path: _PART.fullmatch(path.stem) for path in files}
+    whole = [path for path in files if path.stem == split]
+    parts = {path: match for path, match in matches.items() if match is not None and match["split"] == split}
+    numbers = [int(match["number"]) for match in parts.values()]
+    totals = {int(match["total"]) for match in parts.values()}
+    if len(whole) + len(totals) > 1 or len(set(numbers)) < len(numbers):
+        names = ", ".join(path.name for path in [*whole, *parts])
+        raise DataError(folder, f"holds several files for the split {split!r}: {names}")
+    missing = {number for total in totals for number in range(total)} - set(numbers)
+    if missing:
+        raise DataError(folder, f"lacks part {min(missing)} (counted from 0) of {max(totals)} of the split {split!r}")
+    if not whole and not parts:
+        stems = sorted({match["split"] if match is not None else path.stem for path, match in matches.items()})
         raise DataError(
             folder, f"has no file {split}{{{','.join(SUFFIXES)}}}{suggest(split, stems, what='splits there')}"
         )
-    return found
+    return whole or list(parts)
 
 
 def read_rows(paths: Sequence[Path]) -> list[Row]:

@@ -65,7 +65,9 @@ class RowScorer:
             batch = pending.pop()
             try:
                 yield self._score_batch(requests, batch)
-            except _out_of_memory_errors() as error:
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 if len(batch) == 1:
                     raise ModelError(
                         f"a row of {requests.lengths[batch[0]]} tokens does not fit in the device's memory"
@@ -142,7 +144,9 @@ def _positions(requests: Requests, batch: Indices) -> Indices:
     return np.unique(np.concatenate(spans)).astype(np.int64)
 
 
-def _out_of_memory_errors() -> tuple[type[BaseException], ...]:
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch raises its own class for it on CUDA, and a plain RuntimeError on CPU and MPS."""
     import torch
+    from accelerate.utils.memory import should_reduce_batch_size
 
-    return (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(should_reduce_batch_size(error))

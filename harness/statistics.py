@@ -43,7 +43,7 @@ def mean_interval(values: Floats, clusters: npt.NDArray[np.int64] | None = None)
     """Interval of the mean of per-item values between 0 and 1, shape [n].
 
     Wilson's (1927) for independent 0/1 values, which is right near 0 and 1; otherwise Student's t with the standard
-    error above, cut to [0, 1].
+    error above, cut to [0, 1]. Its ends are nan where one value or one cluster tells nothing of the spread.
     """
     from scipy import stats
 
@@ -52,8 +52,9 @@ def mean_interval(values: Floats, clusters: npt.NDArray[np.int64] | None = None)
         found = stats.binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL, method="wilson")
         return Interval(mean, float(found.low), float(found.high))
     groups = len(values) if clusters is None else len(np.unique(clusters))
-    error = standard_error(values, clusters)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * error if groups > 1 else float("nan")
+    if groups < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * standard_error(values, clusters)
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 

@@ -29,10 +29,13 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         # A few nested aliases expand to gigabytes, and no file of ours needs one.
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=event.start_mark)
+        # A tag asks for a date, a set, bytes or worse; !!str alone asks for a plain value.
+        if getattr(event, "tag", None) not in (None, "!", "tag:yaml.org,2002:str"):
+            raise yaml.MarkedYAMLError(problem=f"the tag {event.tag!r} is not allowed", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -46,7 +49,10 @@ for _tag, _pattern, _first in [
 
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(str(loader.construct_scalar(node)))  # PyYAML's own would read 010 as octal
+    try:
+        return int(str(loader.construct_scalar(node)))  # PyYAML's own would read 010 as octal
+    except ValueError as error:  # Python converts no more than 4,300 digits
+        raise yaml.MarkedYAMLError(problem="the number is too long", problem_mark=node.start_mark) from error
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
@@ -56,10 +62,8 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[
     seen: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            raise yaml.MarkedYAMLError(
-                problem=f"keys must be strings, not {getattr(key, 'value', 'a collection')!r}",
-                problem_mark=key.start_mark,
-            )
+            shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a collection"
+            raise yaml.MarkedYAMLError(problem=f"keys must be strings, not {shown}", problem_mark=key.start_mark)
         if key.value in seen:
             raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} appears twice", problem_mark=key.start_mark)
         seen.add(key.value)
@@ -86,8 +90,9 @@ def parse_mapping(text: str, path: Path, *, first_line: int = 1) -> Document:
     """
     if len(text) > MAX_CHARACTERS:
         raise FileError(path, f"is {len(text):,} characters long; at most {MAX_CHARACTERS:,} are read")
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)  # which already looks for characters that YAML does not allow
         node = loader.get_single_node()
         data = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as error:
@@ -101,7 +106,8 @@ def parse_mapping(text: str, path: Path, *, first_line: int = 1) -> Document:
     except RecursionError as error:
         raise FileError(path, "not valid YAML: nested too deeply") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if not isinstance(data, dict):
         raise FileError(path, f"must hold a mapping of keys to values, not {_kind(data)}", first_line)
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -124,7 +130,7 @@ def fit(model: type[Model], document: Document) -> Model:
 
 def describe(model: type[BaseModel], error: ErrorDetails) -> str:
     """One pydantic error as one line for a user."""
-    where = ".".join(str(part) for part in error["loc"])
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]")  # pydantic's sign for a key at fault
     if error["type"] == "extra_forbidden":
         owner = _model_at(model, error["loc"][:-1])
         return f"unknown key {where!r}{suggest(str(error['loc'][-1]), owner.model_fields, what='keys')}"
@@ -136,7 +142,7 @@ def describe(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"{where}: unknown value {error['input']!r}{suggest(str(error['input']), choices)}".removeprefix(": ")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     shown = "" if isinstance(error["input"], dict) else f" (found {_short(error['input'])})"
-    return f"{where}: {_one_line(message)}{shown}" if where else _one_line(message)
+    return f"{where}: {_one_line(message)}{shown}".removeprefix(": ")
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.leaderboard import MetricSummary, Row
 
@@ -19,8 +20,8 @@ SCHEMA = 1
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-# Settings that get a column only where rows differ in them, so that an ordinary table stays narrow.
-_SETTINGS = {"split": "split", "demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
+# Settings that get a column only where rows of one task differ in them, so that an ordinary table stays narrow.
+_SETTINGS = {"demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
 _TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
 # What a narrow terminal goes without, in this order; the other formats have every column.
 _DISPENSABLE = ("macro-F1 %", "spread", "worst")
@@ -30,11 +31,18 @@ _MOST_LABELS = 4
 
 def columns(rows: Sequence[Row]) -> list[str]:
     """Column titles, by what the rows need."""
-    settings = [title for key, title in _SETTINGS.items() if len({row.signature[key] for row in rows} - {None}) > 1]
+    settings = [title for key, title in _SETTINGS.items() if _differs(rows, key)]
     own = sorted({name for row in rows for name in row.metrics} - set(_TITLES))
     counts = [name for name, count in (("ties", _ties), ("too long", _too_long)) if any(map(count, rows))]
-    head, scores = ["task", "model", "k", *settings, "n", "prompts"], ["accuracy %", "worst", "best", "spread"]
+    head, scores = ["task", "split", "model", "k", *settings, "n", "prompts"], ["accuracy %", "worst", "best", "spread"]
     return [*head, *scores, "macro-F1 %", *own, *counts]
+
+
+def _differs(rows: Sequence[Row], key: str) -> bool:
+    seen: dict[str, set[object]] = {}
+    for row in rows:
+        seen.setdefault(row.task_label, set()).add(row.signature[key])
+    return any(len(values - {None}) > 1 for values in seen.values())
 
 
 def _ties(row: Row) -> int:
@@ -50,6 +58,7 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[str, str]) -> list[str
     accuracy = row.metrics["accuracy"]
     values = {
         "task": row.task_label,
+        "split": str(row.signature["split"]),
         "model": names[str(row.signature["model_fingerprint"])],
         "k": str(row.signature["shots"]),
         "n": str(row.n),
@@ -74,6 +83,8 @@ def model_names(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _interval(metric: MetricSummary) -> str:
+    if math.isnan(metric.low):  # one item has no interval
+        return f"{100 * metric.mean:.1f}"
     return f"{100 * metric.mean:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
@@ -167,4 +178,13 @@ def as_latex(rows: Sequence[Row]) -> str:
 
 def as_json(rows: Sequence[Row], notices: Sequence[str]) -> str:
     document = {"schema": SCHEMA, "rows": [row.as_dict() for row in rows], "notices": list(notices)}
-    return json.dumps(document, ensure_ascii=False, indent=1)
+    return json.dumps(_strict(document), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    """JSON has no NaN: what is undefined, such as the interval of one item, is null."""
+    if isinstance(value, dict):
+        return {key: _strict(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_strict(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

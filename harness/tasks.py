@@ -59,9 +59,11 @@ class SplitSlice:
         """Positions in the shuffled split of ``size`` rows."""
 
         def absolute(bound: str | None) -> int | None:
-            if bound is None:
-                return None
-            return round(size * int(bound[:-1]) / 100) if bound.endswith("%") else int(bound)
+            if bound is None or not bound.endswith("%"):
+                return None if bound is None else int(bound)
+            share = round(size * abs(int(bound[:-1])) / 100)
+            # A tail that rounds to no row is empty; as a negative bound, 0 would be the whole split.
+            return max(0, size - share) if bound.startswith("-") else share
 
         return range(size)[slice(absolute(self.start), absolute(self.stop))]
 

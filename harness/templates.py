@@ -40,12 +40,26 @@ def _word_lists(value: object) -> object:
     return value
 
 
+def _declared_words(value: object) -> object:
+    """The word lists of front matter; names a word that is no text, since YAML reads 1, true and null as such."""
+    words = _word_lists(value)
+    if isinstance(words, str):
+        return words
+    if not isinstance(words, tuple):
+        raise ValueError("must be a list of words, letters, or an expression in {{ }}")
+    for group in words:
+        for word in group if isinstance(group, tuple) else (group,):
+            if not isinstance(word, str):
+                raise ValueError(f"the label word {word!r:.60} is not text; put it in quotes")
+    return words
+
+
 class FrontMatter(BaseModel):
     """The keys a template may set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    answers: Annotated[str | Words, BeforeValidator(_word_lists)]
+    answers: Annotated[str | Words, BeforeValidator(_declared_words)]
     description: str = ""
     separator: str = "\n\n"
     score: str | None = None
