@@ -122,10 +122,7 @@ class Encoder:
         prefix = self.tokenizer.prefix
         starts = [_first_beyond(encoding, boundary, text) for encoding, boundary, text in rows]
         if not any(answer.given for answer in prompt.answers):
-            shared = (
-                min(*starts, _common_prefix([encoding.ids for encoding, _, _ in rows])) if len(rows) > 1 else starts[0]
-            )
-            starts = [shared] * len(rows)
+            starts = [_common_prefix([encoding.ids[: min(starts)] for encoding, _, _ in rows])] * len(rows)
         if not prefix and min(starts) == 0:
             if self.tokenizer.opening is None:
                 raise ModelError(
@@ -206,12 +203,14 @@ class Encoder:
 
 
 def _first_beyond(encoding: Encoding, boundary: int, text: str) -> int:
-    for index, (_, end) in enumerate(encoding.offsets):
-        if end > boundary:
+    for index, (begin, end) in enumerate(encoding.offsets):
+        if end > boundary or begin >= boundary:  # a token may have no width: a space put before the text, then trimmed
             return index
     raise ModelError(f"the tokenizer leaves nothing of the answer {text[boundary:]!r:.60} to score")
 
 
 def _common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    if all(sequence == sequences[0] for sequence in sequences):  # nearly always, and much faster
+        return len(sequences[0])
     columns = zip(*sequences, strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))

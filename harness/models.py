@@ -305,5 +305,7 @@ def _check_causal(model: torch.nn.Module, name: str) -> None:
     second[0, -1] = first[0, 0]
     with torch.inference_mode():
         one, other = (model(input_ids=ids, use_cache=False).logits[0, :-1].float() for ids in (first, second))
-    if not torch.allclose(one, other, rtol=1e-2, atol=1e-2):
+    # Against their own spread: the logits of a barely trained model are nearly flat.
+    tolerance = (1e-3 if one.dtype == model.dtype else 5e-2) * float(one.std())
+    if float((one - other).abs().max()) > tolerance:
         raise ModelError(f"{name}: is not a causal language model: its predictions depend on later tokens")

@@ -36,7 +36,7 @@ class Scorer(Protocol):
         computed.
 
         Raises:
-            ModelError: the model gave something that is not a number, or does not fit on the device at all.
+            ModelError: the model gave something that is not a finite number, or does not fit on the device at all.
         """
         ...
 
@@ -117,8 +117,8 @@ class RowScorer:
             logprobs = chosen.gather(1, target[:, None])[:, 0] - chosen.logsumexp(dim=1)
             greedy = chosen.argmax(dim=1) == target
             values, best = logprobs.cpu().numpy(), greedy.cpu().numpy()
-        if np.isnan(values).any():
-            raise ModelError(f"the model gave a log-probability that is not a number (dtype {self.model.dtype})")
+        if not np.isfinite(values).all():
+            raise ModelError(f"the model gave a log-probability that is not a finite number (dtype {self.model.dtype})")
         offsets = np.concatenate([[0], np.cumsum(requests.span_lengths[batch])]).astype(np.int64)
         return Scores(requests.keys[batch], offsets, values, best), int(mask.sum())
 
