@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from harness.errors import HarnessError, UsageError, suggest
+from harness.errors import FileError, HarnessError, UsageError, suggest
 
 if TYPE_CHECKING:
     from harness.leaderboard import Row
@@ -118,7 +118,7 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
         raise UsageError("--tasks is needed; 'harness list tasks' shows them")
     if not values.get("model"):
         raise UsageError("--model is needed: a folder with a causal language model, or its id on the hub")
-    reporter = ConsoleReporter(Console(stderr=True))
+    reporter = ConsoleReporter(Console(stderr=True, emoji=False))
     finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
     rows = summarise(read_cells([stored_run(finished.path)]))
     _print_rows(rows, chosen, notices(rows))
@@ -202,7 +202,10 @@ def _model_argument(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise UsageError(f"--model-arg {text}: must be NAME=VALUE")
-    return name, parse_mapping(f"value: {value}", Path("--model-arg")).data["value"]
+    try:
+        return name, parse_mapping(f"value: {value}", Path("--model-arg")).data["value"]
+    except FileError as error:
+        raise UsageError(f"--model-arg {text}: {str(error).partition(': ')[2]}") from error
 
 
 def _print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> None:
@@ -240,7 +243,8 @@ def _console() -> Any:
     """Standard output; piped output is never wrapped to a guessed width."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=250)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 250
+    return Console(width=width, emoji=False)
 
 
 def _stop(signum: int, frame: object) -> NoReturn:

@@ -94,7 +94,7 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
     for role in sorted(wanted):
         if role == "pool" and role not in task.splits:
             raise DataError(
-                task.path, "splits: names no pool to draw demonstrations from, so only 0 shots are possible"
+                task.path, "splits: the task has no role 'pool' to draw demonstrations from, so 0 shots only"
             )
         if role not in task.splits:
             raise DataError(

@@ -37,7 +37,8 @@ def predict(
         row = scores[index, : len(item.options)]
         fits = index not in cell.too_long
         best = int(np.argmax(row))
-        margin = float(row[best] - np.delete(row, best).max()) if fits else 0.0
+        second = np.delete(row, best).max() if fits else row[best]
+        margin = 0.0 if second == row[best] else float(row[best] - second)  # both may be -inf
         status: Status = "too_long" if not fits else "tie" if margin == 0.0 else "ok"
         predictions.append(
             Prediction(

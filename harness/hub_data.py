@@ -27,14 +27,16 @@ class HubSource:
 
     def rows(self, split: str) -> Sequence[Row]:
         import datasets
+        import huggingface_hub.constants
         from datasets.exceptions import DatasetNotFoundError
 
         source = self.task.source
         online = hub.reachable()
-        offline = datasets.DownloadConfig(local_files_only=True) if not online else None
+        if not online:  # else datasets asks for half a minute before it turns to its cache
+            huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
         datasets.disable_progress_bars()
         try:
-            found = datasets.load_dataset(source.hub, source.config, revision=source.revision, download_config=offline)
+            found = datasets.load_dataset(source.hub, source.config, revision=source.revision)
         except Exception as error:  # datasets raises whatever its readers and HTTP client raise
             if not online:
                 raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.errors import FileError, UsageError, suggest
-from harness.records import Role, RuleName
+from harness.records import RuleName
 from harness.strict_yaml import describe, fit, parse_mapping
 
 
@@ -24,7 +25,7 @@ def _listed(value: object) -> object:
 def _integers(value: object) -> object:
     parts = _listed(value)
     assert isinstance(parts, tuple)
-    return tuple(int(part) if isinstance(part, str) and part.lstrip("-").isdigit() else part for part in parts)
+    return tuple(int(part) if isinstance(part, str) and re.fullmatch("-?[0-9]+", part) else part for part in parts)
 
 
 Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -40,14 +41,14 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    tasks: Strings = Field(min_length=1)
+    tasks: Strings
     model: str
     shots: Integers = (0,)
     prompts: Strings = ("all",)
     demo_seeds: Integers = (0,)
     demos: Literal["fixed", "balanced", "per-item"] = "fixed"
     rule: Rules = ()
-    split: Role = "report"
+    split: Literal["select", "report"] = "report"
     limit: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     data: Literal["auto", "folder", "hub"] = "auto"
@@ -93,10 +94,13 @@ def read_grid(path: Path) -> dict[str, Any]:
     """The options in a grid file.
 
     Raises:
-        FileError: the file is missing, not YAML, has an unknown key or a value that no option takes.
+        UsageError: there is no such file. FileError: it is not YAML, has an unknown key or a value that no option
+        takes.
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such grid file; tasks are named with --tasks") from error
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     document = parse_mapping(text, path)

@@ -53,6 +53,8 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
         style="dim",
         soft_wrap=True,
         highlight=False,
+        markup=False,
+        emoji=False,
     )
     show.show_prompt(console, prompt, item)
     if model is not None:

@@ -65,7 +65,7 @@ class RunFolder:
     def __init__(self, results: Path) -> None:
         now = datetime.now(UTC)
         self.id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-        self.created = now.isoformat(timespec="seconds")
+        self.created = now.isoformat(timespec="microseconds")  # of two runs in one second, one is the later
         self.path = results / "runs" / self.id
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -122,6 +122,7 @@ def stored_runs(results: Path) -> tuple[list[StoredRun], list[Path]]:
             runs.append(StoredRun(path.parent, manifest))
         except (OSError, ValueError):
             damaged.append(path.parent)
+    runs.sort(key=lambda run: str(run.manifest.get("created")))
     return runs, damaged
 
 

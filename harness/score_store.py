@@ -23,6 +23,7 @@ from harness.files import write_atomically
 from harness.records import KEY_BYTES
 
 _KEY = pa.binary(KEY_BYTES)
+_SCHEMA = pa.schema([("key", _KEY), ("logprobs", pa.list_(pa.float32())), ("greedy", pa.list_(pa.bool_()))])
 
 
 class ScoreStore:
@@ -66,8 +67,8 @@ class ScoreStore:
         merged = pa.concat_tables(
             [pq.read_table(path, partitioning=None) for path in self._written], promote_options="default"
         )
-        first = self._written[0]
-        path = first.with_name(f"{first.stem}-{uuid.uuid4().hex[:12]}.parquet")
+        started = "-".join(self._written[0].stem.split("-")[:2])  # of an earlier merge, what it was named after
+        path = self.folder / f"{started}-{uuid.uuid4().hex[:12]}.parquet"
         write_atomically(path, lambda temporary: pq.write_table(merged, temporary, compression="zstd"))
         for old in self._written:
             old.unlink(missing_ok=True)
@@ -78,7 +79,9 @@ class ScoreStore:
 
     def _read(self, path: Path, wanted: pa.Array) -> pa.Table | None:
         try:
-            table = pq.read_table(path, columns=["key", "logprobs", "greedy"], partitioning=None)
+            table = pq.read_table(path, columns=_SCHEMA.names, partitioning=None)
+            if not table.schema.equals(_SCHEMA):
+                raise pa.ArrowInvalid("other columns than scores have")
             return table.filter(pc.is_in(table["key"], value_set=wanted))
         except FileNotFoundError:
             # Another process has just compacted its files: the merged one was in place before this one went.

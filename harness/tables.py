@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.leaderboard import MetricSummary, Row
 
@@ -53,13 +53,13 @@ def _too_long(row: Row) -> int:
     return row.too_long
 
 
-def cells(row: Row, titles: Sequence[str], names: Mapping[str, str]) -> list[str]:
+def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str]) -> list[str]:
     """A row's values as text, under the given titles; metrics in percent, with their 95% interval."""
     accuracy = row.metrics["accuracy"]
     values = {
         "task": row.task_label,
         "split": str(row.signature["split"]),
-        "model": names[str(row.signature["model_fingerprint"])],
+        "model": names[_model(row)],
         "k": str(row.signature["shots"]),
         "n": str(row.n),
         "prompts": f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates),
@@ -75,11 +75,16 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[str, str]) -> list[str
     return [values.get(title, "-") for title in titles]
 
 
-def model_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Each fingerprint's name, with a piece of the fingerprint where two models share a name."""
-    known = {str(row.signature["model_fingerprint"]): str(row.signature["model"]) for row in rows}
-    shared = list(known.values())
-    return {key: f"{name}@{key[:6]}" if shared.count(name) > 1 else name for key, name in known.items()}
+def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """What each model, by name and fingerprint, is called: its name, with a piece of the fingerprint where two share
+    it."""
+    known = set(map(_model, rows))
+    names = [name for name, _ in known]
+    return {(name, key): f"{name}@{key[:6]}" if names.count(name) > 1 else name for name, key in known}
+
+
+def _model(row: Row) -> tuple[str, str]:
+    return str(row.signature["model"]), str(row.signature["model_fingerprint"])
 
 
 def _interval(metric: MetricSummary) -> str:
@@ -178,13 +183,4 @@ def as_latex(rows: Sequence[Row]) -> str:
 
 def as_json(rows: Sequence[Row], notices: Sequence[str]) -> str:
     document = {"schema": SCHEMA, "rows": [row.as_dict() for row in rows], "notices": list(notices)}
-    return json.dumps(_strict(document), ensure_ascii=False, indent=1, allow_nan=False)
-
-
-def _strict(value: Any) -> Any:
-    """JSON has no NaN: what is undefined, such as the interval of one item, is null."""
-    if isinstance(value, dict):
-        return {key: _strict(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_strict(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)

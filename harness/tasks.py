@@ -148,7 +148,7 @@ class Task(BaseModel):
             try:
                 SplitSlice.parse(text)
             except ValueError as error:
-                raise ValueError(f"{role}: {error}") from error
+                raise ValueError(f"{role}: {error} (found {text!r})") from error
         return value
 
     @field_validator("metrics")

@@ -1,0 +1,108 @@
+"""The one direction of imports, read from the source: nothing is imported, so nothing can hide behind a branch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "harness"
+
+# A module may import only what stands above it. The modules of one line may also import those to their left.
+# A package is one name to others; the modules inside it, such as sandbox.values, are for that package alone.
+LAYERS = """
+errors records
+files hub search_path strict_yaml
+sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
+metrics statistics columns rules
+tasks row_files hub_data data templates fingerprint score_store
+shots render encode decide run_store
+leaderboard tables show
+models scorers
+options progress
+runner
+listing preview api
+__init__ cli __main__
+"""
+ORDER = LAYERS.split()
+
+# They cost a second or more to import (design: --help and list stay quick; only what runs a model loads torch).
+HEAVY = {"torch", "transformers", "accelerate", "pandas", "scipy", "datasets", "sklearn"}
+
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+MODULES = sorted(FILES)
+
+
+def imports(node: ast.AST, *, everywhere: bool) -> Iterator[str]:
+    """Dotted names that a module imports; unless ``everywhere``, only those that importing it imports, too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif not everywhere and (isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or is_typing_block(child)):
+            continue
+        else:
+            yield from imports(child, everywhere=everywhere)
+
+
+def is_typing_block(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def own(names: Iterator[str]) -> set[str]:
+    """Which modules of the package these names are of."""
+    paths = (name.split(".")[1:] for name in names if name.startswith("harness."))
+    return {".".join(path[:2]) if ".".join(path[:2]) in FILES else path[0] for path in paths}
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(ORDER) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_above(module: str) -> None:
+    used = own(imports(tree(module), everywhere=True))
+    inside = module.split(".")[0] + "."
+    above = {name for name in ORDER[: ORDER.index(module)] if "." not in name or name.startswith(inside)}
+    assert used <= above, f"{module} imports {sorted(used - above)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_heavy_packages_when_it_is_imported(module: str) -> None:
+    roots = {name.split(".")[0] for name in imports(tree(module), everywhere=False)}
+    assert not roots & HEAVY
+
+
+def test_only_the_model_layer_and_the_runner_import_torch_at_all() -> None:
+    found = {
+        module
+        for module in MODULES
+        if {name.split(".")[0] for name in imports(tree(module), everywhere=True)} & {"torch", "transformers"}
+    }
+    assert found == {"models", "scorers", "runner"}
+
+
+def test_importing_every_module_loads_no_heavy_package() -> None:
+    program = (
+        f"import importlib, sys\n"
+        f"for name in {[f'harness.{module}' for module in MODULES if module not in ('__main__', '__init__')]}:\n"
+        f"    importlib.import_module(name)\n"
+        f"print(*sorted({HEAVY} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent, check=False
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
