@@ -14,6 +14,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from commands import Commands
+    from transformers import PreTrainedTokenizerFast
 
 # The same examples every time, however busy the machine is.
 settings.register_profile("steady", derandomize=True, deadline=None)
@@ -90,7 +91,7 @@ def build_gpt2(folder: Path, *, seed: int = 0, n_positions: int = 128) -> Path:
     return folder
 
 
-def train_bpe(size: int = 500) -> "PreTrainedTokenizerFast":  # noqa: F821, UP037
+def train_bpe(size: int = 500) -> PreTrainedTokenizerFast:
     """A byte-level BPE without a BOS of its own, as GPT-2's."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
@@ -107,24 +108,28 @@ def made_up_text(count: int, seed: int = 0) -> list[str]:
     rng = random.Random(seed)
     things = ["film", "story", "meal", "room", "song", "garden", "lamp", "road", "电影", "房间"]
     words = {0: ["dull", "bad", "terrible", "awful", "weak"], 1: ["bright", "good", "great", "lovely", "fine"]}
-    return [
-        f"The {rng.choice(things)} was {rng.choice(words[rng.randrange(2)])} and the {rng.choice(things)}"
-        f" {rng.choice(['stayed', 'felt', 'looked'])} {rng.choice(words[rng.randrange(2)])} to number {rng.randrange(1000)}."
-        for _ in range(count)
-    ]
+
+    def sentence() -> str:
+        first, second = (rng.choice(words[rng.randrange(2)]) for _ in range(2))
+        verb = rng.choice(["stayed", "felt", "looked"])
+        one, other = rng.choice(things), rng.choice(things)
+        return f"The {one} was {first} and the {other} {verb} {second} to number {rng.randrange(1000)}."
+
+    return [sentence() for _ in range(count)]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Project"]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty folder of a user's own, with one small task, two prompts and its data, as the current folder."""
     monkeypatch.chdir(tmp_path)
     made = Project(tmp_path)
     made.write("tasks/mood.yaml", MOOD_TASK)
     made.write("prompts/mood/plain.jinja", "---\nanswers: [bad, good]\n---\nText: {{ text }}\nMood: {{ answer }}\n")
-    made.write("prompts/mood/terse.jinja", '---\nanswers: [no, yes]\nseparator: "\\n"\n---\n{{ text }} good? {{ answer }}\n')
+    terse = '---\nanswers: [no, yes]\nseparator: "\\n"\n---\n{{ text }} good? {{ answer }}\n'
+    made.write("prompts/mood/terse.jinja", terse)
     made.write_rows("data/mood/train.jsonl", 40, seed=1)
     made.write_rows("data/mood/test.jsonl", 20, seed=2)
-    yield made
+    return made
 
 
 MOOD_TASK = """\
@@ -151,9 +156,13 @@ class Project:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def write_rows(self, name: str, count: int, seed: int, change: Callable[[dict[str, object]], object] | None = None) -> Path:
+    def write_rows(
+        self, name: str, count: int, seed: int, change: Callable[[dict[str, object]], object] | None = None
+    ) -> Path:
         rng = random.Random(seed)
-        rows: list[dict[str, object]] = [{"text": text, "label": rng.randrange(2)} for text in made_up_text(count, seed)]
+        rows: list[dict[str, object]] = [
+            {"text": text, "label": rng.randrange(2)} for text in made_up_text(count, seed)
+        ]
         for row in rows:
             if change is not None:
                 change(row)

@@ -107,8 +107,10 @@ def test_the_wheel_carries_tasks_and_prompts(installed: Path) -> None:
 
 def test_the_wheel_carries_the_package_and_nothing_else(installed: Path) -> None:
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"harness"}
-    modules = {path.name for path in (installed / "harness").glob("*.py")}
-    assert modules == {path.name for path in (ROOT / "harness").glob("*.py")}
+    shipped, ours = (
+        {path.relative_to(root) for path in root.joinpath("harness").rglob("*.py")} for root in (installed, ROOT)
+    )
+    assert shipped == ours
 
 
 def test_an_installed_copy_lists_the_tasks_from_any_folder(installed: Path, tmp_path: Path) -> None:
