@@ -1,30 +1,22 @@
-"""Rows, from files and from the hub, and the examples in their roles that come of them."""
+"""The examples of a task in their roles, and what identifies them."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import random
-import time
-import urllib.error
 from collections.abc import Callable, Mapping, Sequence
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_task import make_task
 
-from harness import hub
-from harness.data import FolderSource, TaskData, limited, load_data
+from harness.data import TaskData, limited, load_data
 from harness.errors import DataError, UsageError
 from harness.hub_data import HubSource
 from harness.records import Role
-from harness.row_files import Row, find_split, read_rows
+from harness.row_files import Row
 from harness.runner import row_source
 from harness.tasks import Task
 
@@ -44,22 +36,6 @@ class MemorySource:
 
     def rows(self, split: str) -> list[Row]:
         return [Row(dict(values), f"{split} row {number}") for number, values in enumerate(self.splits[split], 1)]
-
-
-def make_task(**changes: Any) -> Task:
-    values: dict[str, Any] = {
-        "name": "t",
-        "family": "f",
-        "source": {"hub": "someone/t", "folder": "t"},
-        "splits": {"report": "test"},
-        "fields": {"text": "text"},
-        "target": "label",
-        "labels": ["low", "high"],
-    }
-    values |= changes
-    task = Task.model_validate({key: value for key, value in values.items() if value is not None})
-    task._path = Path("tasks/t.yaml")
-    return task
 
 
 def load(task: Task, splits: Mapping[str, Rows], *roles: Role) -> TaskData:
@@ -313,175 +289,7 @@ def test_limits_of_different_seeds_are_different_samples() -> None:
     assert limited(examples, 10, 0) != limited(examples, 10, 1)
 
 
-# Files
-
-ROWS = [
-    {"text": "plain words", "label": "1"},
-    {"text": 'a "quoted", word', "label": "0"},
-    {"text": "two\nlines", "label": "1"},
-    {"text": "  kept spaces ", "label": "0"},
-    {"text": "汉字，标点", "label": "1"},
-]
-
-
-def write_jsonl(path: Path, rows: Rows) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def write_delimited(path: Path, rows: Rows) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_parquet(path: Path, rows: Rows) -> None:
-    pq.write_table(pa.Table.from_pylist(list(rows)), path)
-
-
-WRITERS = {".jsonl": write_jsonl, ".csv": write_delimited, ".tsv": write_delimited, ".parquet": write_parquet}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of the task in a data folder."""
-    made = tmp_path / "data/t"
-    made.mkdir(parents=True)
-    return made
-
-
-def read(folder: Path, split: str = "test") -> list[dict[str, Any]]:
-    return [row.values for row in read_rows(find_split(folder, split))]
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_every_format_gives_the_same_rows(folder: Path, suffix: str) -> None:
-    WRITERS[suffix](folder / f"test{suffix}", ROWS)
-    assert read(folder) == ROWS
-
-
-def test_item_ids_do_not_depend_on_the_format(tmp_path: Path) -> None:
-    found = set()
-    for suffix, write in WRITERS.items():
-        made = tmp_path / suffix[1:] / "t"
-        made.mkdir(parents=True)
-        write(made / f"test{suffix}", ROWS)
-        data = load_data(make_task(), FolderSource(made.parent, make_task()), ["report"])
-        found.add((tuple(e.item_id for e in data.role("report")), data.hashes["report"]))
-    assert len(found) == 1
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
-def test_a_byte_order_mark_and_blank_lines_are_skipped(folder: Path, suffix: str) -> None:
-    path = folder / f"test{suffix}"
-    WRITERS[suffix](path, ROWS[:2])
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"\xef\xbb\xbf" + b"".join([lines[0], b"\n", *lines[1:], b"\n\n"]))
-    assert read(folder) == ROWS[:2]
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
-def test_windows_line_ends(folder: Path, suffix: str) -> None:
-    path = folder / f"test{suffix}"
-    WRITERS[suffix](path, ROWS[:2])
-    path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
-    assert read(folder) == ROWS[:2]
-
-
-def test_a_line_separator_within_a_text_ends_no_line(folder: Path) -> None:
-    rows = [{"text": "a\u2028b\x85c", "label": 0}]
-    write_jsonl(folder / "test.jsonl", rows)
-    assert read(folder) == rows
-
-
-def test_a_jsonl_row_knows_its_line(folder: Path) -> None:
-    (folder / "test.jsonl").write_text('\n{"a": 1}\n\n{"a": 2}\n')
-    assert [row.place.rsplit(":", 1)[1] for row in read_rows([folder / "test.jsonl"])] == ["2", "4"]
-
-
-def test_nested_values_come_through_parquet(folder: Path) -> None:
-    rows = [{"choices": {"text": ["a", "b"], "label": ["A", "B"]}, "key": "A"}]
-    write_parquet(folder / "test.parquet", rows)
-    assert read(folder) == rows
-
-
-def test_the_parts_of_a_split_are_read_in_order(folder: Path) -> None:
-    for number in (2, 0, 1):
-        write_parquet(folder / f"test-0000{number}-of-00003.parquet", ROWS[number : number + 1])
-    assert read(folder) == ROWS[:3]
-
-
-def test_a_part_may_carry_a_hash_as_on_the_hub(folder: Path) -> None:
-    write_parquet(folder / "test-00000-of-00001-a3ecb4a2f1.parquet", ROWS)
-    write_parquet(folder / "test-hard-00000-of-00001.parquet", ROWS[:1])
-    assert read(folder) == ROWS
-    assert read(folder, "test-hard") == ROWS[:1]
-
-
-def test_a_split_with_a_part_missing_is_refused(folder: Path) -> None:
-    for number in (0, 2):
-        write_parquet(folder / f"test-0000{number}-of-00003.parquet", ROWS)
-    with pytest.raises(DataError, match=r"lacks part 1 \(counted from 0\) of 3 of the split 'test'"):
-        read(folder)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("test.jsonl", "test.csv"),
-        ("test.jsonl", "test-00000-of-00001.parquet"),
-        ("test-00000-of-00001.parquet", "test-00000-of-00002.parquet"),
-        ("test-00000-of-00001.parquet", "test-00000-of-00001.jsonl"),
-    ],
-)
-def test_several_files_for_one_split_are_refused(folder: Path, names: tuple[str, str]) -> None:
-    for name in names:
-        WRITERS[Path(name).suffix](folder / name, ROWS)
-    with pytest.raises(DataError, match="holds several files for the split 'test'") as caught:
-        read(folder)
-    assert all(name in str(caught.value) for name in names)
-
-
-def test_a_missing_split_gets_a_suggestion(folder: Path) -> None:
-    write_jsonl(folder / "validation.jsonl", ROWS)
-    write_parquet(folder / "train-00000-of-00001.parquet", ROWS)
-    (folder / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"did you mean 'validation'\? \(splits there: train, validation\)"):
-        read(folder, "validate")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("test.jsonl", b'{"a": 1}\n{"a": \n', r"test\.jsonl:2: not valid JSON"),
-        ("test.jsonl", b'{"a": 1}\n[1, 2]\n', r"test\.jsonl:2: must be a JSON object"),
-        ("test.jsonl", b"[" * 100_000, r"test\.jsonl:1: not valid JSON"),
-        ("test.jsonl", b"", r"test\.jsonl: holds no row"),
-        ("test.jsonl", "好".encode("gb18030"), r"test\.jsonl: cannot be read"),
-        ("test.csv", b"a,b\n1,2\n1,2,3\n", r"test\.csv:3: has 3 values for 2 columns"),
-        ("test.csv", b"a,b\n1\n", r"test\.csv:2: has 1 values for 2 columns"),
-        ("test.csv", b'a,b\n"x\ny",2\n1,2,3\n', r"test\.csv:4: has 3 values for 2 columns"),
-        ("test.csv", b"a,a\n1,2\n", r"test\.csv:1: a column name appears twice"),
-        ("test.csv", b'a,b\n1,"2\n', r"test\.csv:2: not valid CSV"),
-        ("test.csv", b"a,b\n", r"test\.csv: holds no row"),
-        ("test.csv", b"", r"test\.csv: holds no row"),
-        ("test.tsv", b"a\tb\n1\n", r"test\.tsv:2: has 1 values for 2 columns"),
-        ("test.parquet", b"PAR1 no more", r"test\.parquet: not valid Parquet"),
-        ("test.parquet", b"", r"test\.parquet: not valid Parquet"),
-    ],
-)
-def test_a_malformed_file_is_named_with_its_line(folder: Path, name: str, content: bytes, message: str) -> None:
-    (folder / name).write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        read(folder)
-
-
 # Which source
-
-
-@pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda: True)
 
 
 def test_the_named_folder_comes_before_the_environment_and_both_before_the_hub(
@@ -517,151 +325,3 @@ def test_a_task_without_a_folder_cannot_be_read_from_one(tmp_path: Path) -> None
 def test_a_task_without_a_hub_data_set_needs_a_folder() -> None:
     with pytest.raises(DataError, match="names no hub data set"):
         row_source(make_task(source={"folder": "t"}), "auto", None)
-
-
-# The hub
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def _switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline is a switch of the whole process; it is put back after the test."""
-    import datasets
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, _switch: None) -> dict[str, Any]:
-    """Stands in for the hub: one data set, and what it was asked for."""
-    import datasets
-
-    made = datasets.DatasetDict({"test": datasets.Dataset.from_list(ROWS), "train": datasets.Dataset.from_list(ROWS)})
-    checksums = {f"hf://datasets/someone/t@{COMMIT}/data/test-00000-of-00001.parquet": {"num_bytes": 1}}
-    made["test"].info.download_checksums = checksums
-    seen: dict[str, Any] = {}
-
-    def load_dataset(path: str, name: str | None = None, **options: Any) -> datasets.DatasetDict:
-        seen.update(path=path, name=name, offline=datasets.config.HF_HUB_OFFLINE, **options)
-        return made
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return seen
-
-
-@pytest.mark.usefixtures("online")
-def test_rows_from_the_hub_with_the_revision_that_was_read(asked: dict[str, Any]) -> None:
-    source = HubSource(make_task(source={"hub": "someone/t", "config": "small", "revision": "main"}))
-    rows = source.rows("test")
-    assert [row.values for row in rows] == ROWS
-    assert rows[1].place == "someone/t/small test row 2"
-    assert source.revision == COMMIT
-    assert (asked["path"], asked["name"], asked["revision"]) == ("someone/t", "small", "main")
-    assert asked["offline"] is False
-
-
-@pytest.mark.usefixtures("online", "asked")
-def test_the_revision_asked_for_stands_in_where_none_can_be_seen() -> None:
-    source = HubSource(make_task(source={"hub": "someone/t", "revision": "v1"}))
-    source.rows("train")
-    assert source.revision == "v1"
-
-
-@pytest.mark.usefixtures("online", "asked")
-def test_the_revision_is_part_of_what_is_known_of_the_data() -> None:
-    data = load_data(make_task(), HubSource(make_task()), ["report"])
-    assert (data.origin, data.revision, len(data.role("report"))) == ("hub", COMMIT, len(ROWS))
-
-
-@pytest.mark.usefixtures("online", "asked")
-def test_an_unknown_split_on_the_hub_gets_a_suggestion() -> None:
-    with pytest.raises(
-        DataError, match=r"someone/t: has no split 'tests'; did you mean 'test'\? \(splits: test, train\)"
-    ):
-        HubSource(make_task()).rows("tests")
-
-
-def test_offline_asks_the_local_cache_alone(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda: False)
-    HubSource(make_task()).rows("test")
-    assert asked["offline"] is True
-
-
-def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
-    import datasets
-
-    def load_dataset(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(DataError) as caught:
-        HubSource(make_task()).rows("test")
-    return str(caught.value)
-
-
-@pytest.mark.usefixtures("_switch")
-def test_offline_without_a_cached_copy_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda: False)
-    message = failing(monkeypatch, ConnectionError("a long\nstory"))
-    assert message == (
-        "someone/t: HF_HUB_OFFLINE is set, and the data of t is not in the local cache;"
-        " name a folder that holds it with --data-dir"
-    )
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
-    assert "https://hub.example cannot be reached" in failing(monkeypatch, ConnectionError())
-
-
-@pytest.mark.usefixtures("_switch")
-def test_the_real_library_gives_up_at_once_when_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda: False)
-    begin = time.monotonic()
-    with pytest.raises(DataError, match="not in the local cache"):
-        HubSource(make_task(source={"hub": "nobody-at-all/no-such-data"})).rows("test")
-    assert time.monotonic() - begin < 10
-
-
-@pytest.mark.usefixtures("online", "_switch")
-def test_errors_of_the_hub_become_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from datasets.exceptions import DatasetNotFoundError
-
-    assert failing(monkeypatch, DatasetNotFoundError("…")) == "someone/t: no such data set on the hub"
-    assert failing(monkeypatch, ValueError("bad\n  parquet")) == "someone/t: cannot be read: bad parquet"
-
-
-def test_the_hub_is_not_probed_when_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    def probe(*_: object, **__: object) -> None:
-        raise AssertionError("probed")
-
-    monkeypatch.setattr("urllib.request.urlopen", probe)
-    hub.reachable.cache_clear()
-    assert hub.reachable() is False
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (None, True),
-        (urllib.error.HTTPError("https://hub.example", 403, "no", Message(), None), True),  # it answered
-        (urllib.error.URLError("no route"), False),
-        (TimeoutError(), False),
-    ],
-)
-def test_the_hub_is_reachable_when_anything_answers(
-    error: Exception | None, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def probe(*_: object, **__: object) -> io.BytesIO:
-        if error is not None:
-            raise error
-        return io.BytesIO()
-
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("urllib.request.urlopen", probe)
-    hub.reachable.cache_clear()
-    try:
-        assert hub.reachable() is expected
-    finally:
-        hub.reachable.cache_clear()

@@ -6,27 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_task import make_task
 
 from harness.errors import TemplateError
 from harness.records import Answer, Example, Prompt, Segment
 from harness.render import Renderer, without_last_demo
-from harness.tasks import Task
 from harness.templates import Template, load_template
 
 
 def make_template(folder: Path, source: str, **changes: Any) -> Template:
-    values: dict[str, Any] = {
-        "name": "t",
-        "family": "f",
-        "source": {"folder": "t"},
-        "splits": {"report": "test"},
-        "fields": {"text": "text"},
-        "target": "label",
-    }
-    task = Task.model_validate(values | (changes or {"labels": ["low", "high"]}))
     path = folder / "plain.jinja"
     path.write_text(source, encoding="utf-8")
-    return load_template(path, task)
+    return load_template(path, make_task(**changes))
 
 
 def example(name: str, gold: int = 0, options: tuple[str, ...] = ("low", "high")) -> Example:
@@ -102,7 +93,7 @@ def test_several_words_with_the_text_after_them(tmp_path: Path) -> None:
 
 def test_options_of_each_item_and_its_demonstrations(tmp_path: Path) -> None:
     source = '---\nanswers: "{{ options }}"\nseparator: "\\n"\n---\n{{ text }} -> {{ answer }}\n'
-    renderer = Renderer(make_template(tmp_path, source, options="{{ choices }}"))
+    renderer = Renderer(make_template(tmp_path, source, labels=None, options="{{ choices }}"))
     prompt = renderer.prompt(example("q", 0, ("x", "y", "z")), [example("d", 1, ("no", "yes"))])
     assert prompt.text == "d -> yes\nq -> "
     assert [(answer.label, answer.scored) for answer in prompt.answers] == [(0, "x"), (1, "y"), (2, "z")]
@@ -110,7 +101,7 @@ def test_options_of_each_item_and_its_demonstrations(tmp_path: Path) -> None:
 
 def test_letters_follow_the_number_of_options(tmp_path: Path) -> None:
     source = "---\nanswers: letters\n---\n{{ text }}: {{ options | join(', ') }}\n{{ answer }}\n"
-    renderer = Renderer(make_template(tmp_path, source, options="{{ choices }}"))
+    renderer = Renderer(make_template(tmp_path, source, labels=None, options="{{ choices }}"))
     prompt = renderer.prompt(example("q", 0, ("x", "y")), [example("d", 2, ("i", "j", "k"))])
     assert prompt.text == "d: i, j, k\nC\n\nq: x, y\n"
     assert [answer.scored for answer in prompt.answers] == ["A", "B"]

@@ -160,6 +160,18 @@ def test_options_of_an_item_are_scored_per_character(evaluate: Run, project: Pro
         assert prediction.gold == row["best"]
 
 
+def test_equal_tokens_with_another_answer_span_are_another_score(
+    evaluate: Run, project: Project, oracle: Oracle
+) -> None:
+    project.write("prompts/mood/short.jinja", "---\nanswers: [bad, good]\n---\n{{ text }} so {{ answer }}\n")
+    project.write("prompts/mood/long.jinja", "---\nanswers: [so bad, so good]\n---\n{{ text }} {{ answer }}\n")
+    long, short = evaluate(prompts="long,short", limit=3).cells
+    for item, whole, part in zip(long.items, long.predictions, short.predictions, strict=True):
+        context = str(item.fields["text"])
+        assert whole.scores == pytest.approx([sum(oracle(context, f" so {w}")) for w in ("bad", "good")], abs=1e-4)
+        assert part.scores == pytest.approx([sum(oracle(f"{context} so", f" {w}")) for w in ("bad", "good")], abs=1e-4)
+
+
 def test_prompts_that_are_equal_are_scored_once(evaluate: Run, project: Project) -> None:
     row = {"text": "The film was fine.", "label": 1}
     rows = [row, row, {**row, "label": 0}, {"text": "The song was weak.", "label": 0}]

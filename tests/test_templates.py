@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_task
 
 from harness.errors import FileError, TemplateError, UsageError
 from harness.records import Example
@@ -13,20 +14,11 @@ from harness.search_path import SearchPath
 from harness.tasks import Task
 from harness.templates import MAX_BYTES, Rendered, Template, load_template, load_templates
 
-FIXED = {"labels": ["low", "high"]}
-CHOICE: dict[str, object] = {"options": "{{ choices }}"}
+CHOICE: dict[str, object] = {"labels": None, "options": "{{ choices }}"}
 
 
 def make_task(**changes: Any) -> Task:
-    values: dict[str, Any] = {
-        "name": "t",
-        "family": "f",
-        "source": {"folder": "t"},
-        "splits": {"report": "test"},
-        "fields": {"text": "text", "title": "title"},
-        "target": "label",
-    }
-    return Task.model_validate(values | (changes or FIXED))
+    return small_task.make_task(fields={"text": "text", "title": "title"}, **changes)
 
 
 def example(text: object = "fine", *, gold: int = 1, options: tuple[str, ...] = ("low", "high")) -> Example:
@@ -358,7 +350,7 @@ def search(tmp_path: Path) -> SearchPath:
     ],
 )
 def test_templates_by_name_or_pattern(search: SearchPath, wanted: list[str], expected: list[str]) -> None:
-    task = make_task(**FIXED, prompts=["t", "shared"])
+    task = make_task(prompts=["t", "shared"])
     assert [template.name for template in load_templates(task, search, wanted)] == expected
 
 
@@ -376,7 +368,7 @@ def test_an_unknown_template_gets_a_suggestion(search: SearchPath) -> None:
 
 def test_a_task_without_templates_says_where_they_would_be(search: SearchPath) -> None:
     with pytest.raises(UsageError, match=r"the task 't' has no template: no \.jinja file in prompts/none of .*mine"):
-        load_templates(make_task(**FIXED, prompts=["none"]), search)
+        load_templates(make_task(prompts=["none"]), search)
 
 
 def test_a_broken_template_fails_only_where_it_is_chosen(search: SearchPath, tmp_path: Path) -> None:
