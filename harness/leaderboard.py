@@ -240,7 +240,7 @@ def _summary(name: str, cells: list[CellResult], pairs: Ints, n_labels: int) -> 
         correct = np.mean([cell.prediction == cell.gold for cell in cells], axis=0)
         interval = mean_interval(correct, cells[0].clusters)
     else:
-        interval = bootstrap_interval(pairs, metric, n_labels)
+        interval = bootstrap_interval(pairs, metric, n_labels, cells[0].clusters)
     stems = [template.split("/")[-1] for template in means]
     short = {name: stem if stems.count(stem) == 1 else name for name, stem in zip(means, stems, strict=True)}
     return MetricSummary(

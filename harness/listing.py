@@ -72,6 +72,8 @@ def runs(results: Path) -> Listing:
                 f"{sum(manifest['seconds'].values()):.1f}",
             ]
         )
+    if not lines and not remarks:
+        remarks.append(f"{results}: holds no run; 'harness run' makes one")
     if any(line[1] == "unfinished" for line in lines):
         remarks.append("unfinished: at work now, or killed; the same command goes on from the scores that it stored")
     return ("run", "status", "model", "tasks", "cells", "seconds"), lines, remarks

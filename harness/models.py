@@ -37,6 +37,16 @@ _POSITION_LIMITS = (
     "n_ctx",
 )
 
+# Arguments of the loader that are not for --model-arg, and what sets them.
+_TAKEN = {
+    "dtype": "--dtype",
+    "torch_dtype": "--dtype",
+    "device_map": "--device",
+    "revision": "--revision",
+    "trust_remote_code": "--trust-remote-code",
+    "output_loading_info": "harness itself",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -85,6 +95,9 @@ def locate_model(spec: ModelSpec) -> ModelFiles:
     Raises:
         ModelError: it does not exist, cannot be fetched, or is not a model.
     """
+    for name in spec.arguments:
+        if name in _TAKEN:
+            raise UsageError(f"--model-arg {name}: is set by {_TAKEN[name]}")
     path, revision = _local_folder(spec), None
     if path is None:
         path, revision = _hub_snapshot(spec)

@@ -8,12 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.errors import DataError, suggest
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 _PART = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?:-[0-9a-f]+)?")
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,11 @@ def _read_jsonl(path: Path) -> list[Row]:
                 continue
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+                if _SURROGATE.search(line):
+                    json.dumps(value, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                raise DataError(path, "holds half of a surrogate pair, which is no character", number) from error
+            except (ValueError, RecursionError) as error:
                 raise DataError(path, f"not valid JSON: {error}", number) from error
             if not isinstance(value, dict):
                 raise DataError(path, f"must be a JSON object, not {line.strip()[:40]!r}", number)
@@ -83,9 +89,9 @@ def _read_jsonl(path: Path) -> list[Row]:
     return rows
 
 
-def _read_delimited(path: Path, delimiter: str) -> list[Row]:
+def _read_delimited(path: Path, delimiter: str, quoting: Literal[0, 3]) -> list[Row]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             header = next(reader, None)
             if header is None:
@@ -117,7 +123,7 @@ def _read_parquet(path: Path) -> list[Row]:
 
 _READERS = {
     ".jsonl": _read_jsonl,
-    ".csv": lambda path: _read_delimited(path, ","),
-    ".tsv": lambda path: _read_delimited(path, "\t"),
+    ".csv": lambda path: _read_delimited(path, ",", csv.QUOTE_MINIMAL),
+    ".tsv": lambda path: _read_delimited(path, "\t", csv.QUOTE_NONE),  # its fields hold bare quotes, as GLUE's do
     ".parquet": _read_parquet,
 }

@@ -58,37 +58,44 @@ def mean_interval(values: Floats, clusters: npt.NDArray[np.int64] | None = None)
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def bootstrap_interval(pairs: Ints, metric: Callable[[Floats], Floats], n_labels: int) -> Interval:
-    """Percentile bootstrap over items of a corpus metric, averaged over cells.
+def bootstrap_interval(
+    pairs: Ints, metric: Callable[[Floats], Floats], n_labels: int, clusters: npt.NDArray[np.int64] | None = None
+) -> Interval:
+    """Percentile bootstrap over items, or over clusters of items, of a corpus metric, averaged over cells.
+
+    A resample draws the same items in all cells, and the metric is computed anew from their confusion counts.
 
     Args:
-        pairs: ``metrics.pair_index`` of each cell's items, shape [cells, items]; a resample draws the same items in
-        all cells. metric: maps confusion counts [..., C, C + 1] to values [...].
+        pairs: ``metrics.pair_index`` of each cell's items, shape [cells, items].
+        metric: maps confusion counts [..., C, C + 1] to values [...].
+        clusters: each item's cluster, shape [items].
     """
     from scipy import stats
 
     n_cells, n_items = pairs.shape
     size = n_labels * (n_labels + 1)
+    unit = np.arange(n_items) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    units = np.arange(unit.max() + 1)
+    # Confusion counts of each unit of resampling, by cell: [cells, units, C * (C + 1)].
+    counts = np.zeros((n_cells, len(units), size), np.float32)
+    np.add.at(counts, (np.arange(n_cells)[:, None], unit[None], pairs), 1)
 
-    def statistic(items: Ints, axis: int = -1) -> Floats:
-        drawn = items.reshape(-1, n_items)
-        total = np.zeros(len(drawn))
-        shift = np.arange(len(drawn))[:, None] * size
-        for cell in pairs:
-            counts = np.bincount((cell[drawn] + shift).ravel(), minlength=len(drawn) * size)
-            total += metric(counts.reshape(-1, n_labels, n_labels + 1).astype(np.float64))
-        return np.asarray((total / n_cells).reshape(items.shape[:-1]))
+    def statistic(drawn: Ints, axis: int = -1) -> Floats:
+        rows = drawn.reshape(-1, len(units))
+        shift = np.arange(len(rows))[:, None] * len(units)
+        times = np.bincount((rows + shift).ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float32)
+        values = [metric((times @ cell).astype(np.float64).reshape(-1, n_labels, n_labels + 1)) for cell in counts]
+        return np.asarray(np.mean(values, axis=0).reshape(drawn.shape[:-1]))
 
-    items = np.arange(n_items)
-    mean = float(statistic(items[None])[0])
-    if n_items < 2:
+    mean = float(statistic(units[None])[0])
+    if len(units) < 2:
         return Interval(mean, float("nan"), float("nan"))
     found = stats.bootstrap(
-        (items,),
+        (units,),
         statistic,
         vectorized=True,
         n_resamples=RESAMPLES,
-        batch=max(1, 2_000_000 // n_items),
+        batch=max(1, 4_000_000 // len(units)),
         confidence_level=LEVEL,
         method="percentile",
         rng=np.random.default_rng(SEED),

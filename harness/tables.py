@@ -21,7 +21,7 @@ Format = Literal["table", "markdown", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 # Settings that get a column only where rows of one task differ in them, so that an ordinary table stays narrow.
-_SETTINGS = {"demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
+_SETTINGS = {"data": "data", "data_hash": "data hash", "demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
 _TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
 # What a narrow terminal goes without, in this order; the other formats have every column.
 _DISPENSABLE = ("macro-F1 %", "spread", "worst")
@@ -62,14 +62,14 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "model": names[_model(row)],
         "k": str(row.signature["shots"]),
         "n": str(row.n),
-        "prompts": f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates),
+        "prompts": _prompts(row),
         "worst": f"{100 * accuracy.worst:.1f} {accuracy.worst_template}",
         "best": f"{100 * accuracy.best:.1f} {accuracy.best_template}",
         "spread": f"{100 * accuracy.spread:.1f}",
         "ties": str(row.ties),
         "too long": str(row.too_long),
         "predicted (gold)": _shares(row),
-        **{title: str(row.signature[key] or "-") for key, title in _SETTINGS.items()},
+        **{title: str(row.signature[key] or "-")[:10] for key, title in _SETTINGS.items()},
         **{_TITLES.get(name, name): _interval(metric) for name, metric in row.metrics.items()},
     }
     return [values.get(title, "-") for title in titles]
@@ -81,6 +81,13 @@ def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
     known = set(map(_model, rows))
     names = [name for name, _ in known]
     return {(name, key): f"{name}@{key[:6]}" if names.count(name) > 1 else name for name, key in known}
+
+
+def _prompts(row: Row) -> str:
+    """How many templates and seeds; what a complete grid of them lacks is told."""
+    grid = row.templates * row.seeds
+    told = f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates)
+    return told if row.predictions == grid * row.n else f"{row.predictions // row.n} of {told}"
 
 
 def _model(row: Row) -> tuple[str, str]:

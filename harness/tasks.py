@@ -95,7 +95,7 @@ StringTuple = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
 def _named_fields(value: object) -> object:
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return {name: name for name in value}
     return value
 

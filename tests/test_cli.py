@@ -65,6 +65,7 @@ def expect(outcome: Outcome, status: int, *fragments: str) -> None:
         (["run", "--xyzzy"], ["--xyzzy"]),
         (["list", "task"], ["'task'", "did you mean 'tasks'?", "tasks, prompts, runs"]),
         (["list"], ["tasks|prompts|runs"]),
+        (["list", "prompts", "--tasks", "mod"], ["unknown task 'mod'", "did you mean 'mood'?"]),
         (["show"], ["TASK"]),
         (["show", "mod"], ["unknown task 'mod'", "did you mean 'mood'?"]),
         (["show", "mood", "--shots", "-1"], ["--shots", "-1"]),
@@ -116,6 +117,8 @@ def test_wrong_usage_is_one_line_that_names_the_choices(
         (["--model-arg", "x"], ["--model-arg x", "NAME=VALUE"]),
         (["--model-arg", "=1"], ["--model-arg =1", "NAME=VALUE"]),
         (["--model-arg", "x=[1"], ["--model-arg", "YAML"]),
+        (["--model-arg", "dtype=float16"], ["--model-arg dtype", "--dtype"]),
+        (["--model-arg", "trust_remote_code=true"], ["--model-arg trust_remote_code", "--trust-remote-code"]),
         (["--include-path", "nowhere"], ["--include-path nowhere", "no such folder"]),
         (["--include-path", "data"], ["--include-path data", "neither a tasks nor a prompts folder"]),
     ],
@@ -365,6 +368,9 @@ _GOOD = '{"text": "fine", "label": 1}\n'
         ("test.jsonl", _GOOD + '{"text": "x", "label": true}\n', ["test.jsonl:2", "label", "True"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": null}\n', ["test.jsonl:2", "label", "None"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": -1}\n', ["test.jsonl:2", "-1", "no public labels"]),
+        ("test.jsonl", _GOOD + '{"text": "x", "label": ' + "1" * 5000 + "}\n", ["test.jsonl:2", "JSON", "digits"]),
+        ("test.jsonl", _GOOD + '{"text": "x\\ud83d", "label": 1}\n', ["test.jsonl:2", "surrogate"]),
+        ("test.jsonl", _GOOD + '{"text": ' + "[" * 100_000 + "\n", ["test.jsonl:2", "JSON"]),
         ("test.jsonl", "", ["test.jsonl", "no row"]),
         ("test.csv", "text,label\nfine,1\nfine\n", ["test.csv:3", "1 values for 2 columns"]),
         ("test.csv", "text,label\nfine,1\nso, so,1\n", ["test.csv:3", "3 values for 2 columns"]),
@@ -373,6 +379,7 @@ _GOOD = '{"text": "fine", "label": 1}\n'
         ("test.tsv", "text\tlabel\nfine\t1\nfine\t1\t1\n", ["test.tsv:3", "3 values for 2 columns"]),
         ("test.parquet", "text,label\n", ["test.parquet", "Parquet"]),
     ],
+    ids=lambda value: repr(value)[:60],
 )
 def test_malformed_row_is_named_by_file_and_line(
     run: Run, project: Project, file: str, text: str, fragments: list[str]
@@ -417,6 +424,7 @@ def test_field_that_is_null_is_named_by_template_and_row(run_tiny: Run, project:
         (("labels: [low, high]", "labels: [0, 1]"), ["mood.yaml:7", "labels", "string", "0"]),
         (("name: mood", "name: moods"), ["mood.yaml:1", "name", "'moods'", "'mood'"]),
         (("metrics:", "rule: summ\nmetrics:"), ["mood.yaml:8", "rule", "did you mean 'sum'?"]),
+        (("fields: [text]", "fields: [[text]]"), ["mood.yaml:5", "fields", "[['text']]"]),
         (("fields: [text]", "fields: [answer]"), ["mood.yaml:5", "fields", "'answer'"]),
         (("fields: [text]", 'fields: {text: "{{ text | uper }}"}'), ["mood.yaml:5", "uper", "did you mean 'upper'?"]),
         (("fields: [text]", "fields: [text"), ["mood.yaml:6", "YAML"]),
@@ -794,6 +802,15 @@ def test_runs_are_listed_with_their_state(harness: Commands, run_tiny: Run) -> N
     assert title.split() == ["run", "status", "model", "tasks", "cells", "seconds"]
     assert line.split()[1] == "done"
     assert line.split()[3:5] == ["mood", "2"]
+
+
+def test_results_without_runs_are_said_to_be_so(harness: Commands, project: Project) -> None:
+    assert "nowhere: holds no run" in harness.ok("list", "runs", "--results", "nowhere").err
+
+
+def test_emoji_in_data_are_characters(run_tiny: Run, project: Project) -> None:
+    project.write("data/mood/test.jsonl", _GOOD + '{"text": "\\ud83d\\ude00 \U0001f600", "label": 1}\n')
+    assert run_tiny().status == 0
 
 
 def test_reader_that_leaves_early_is_no_error_message(project: Project) -> None:

@@ -286,7 +286,7 @@ def two_rows(**changes: Any) -> list[Row]:
 def test_a_column_of_settings_appears_only_where_rows_differ() -> None:
     plain = tables.columns(two_rows())
     assert not {"demos", "rule", "dtype", "bos", "ties", "too long"} & set(plain)
-    for key, value in [("rule", "token"), ("dtype", "bfloat16"), ("bos", "never")]:
+    for key, value in [("rule", "token"), ("dtype", "bfloat16"), ("bos", "never"), ("data", "hub")]:
         assert set(tables.columns(two_rows(**{key: value}))) - set(plain) == {key}
 
 
@@ -351,6 +351,13 @@ def test_seeds_are_shown_beside_templates() -> None:
     rows = summarise([cell(RIGHT, shots=1, demo_seed=seed) for seed in (0, 1, 2)])
     titles, _, line = markdown(rows)
     assert line[titles.index("prompts")] == "1 x 3 seeds"
+
+
+def test_what_a_grid_lacks_is_told() -> None:
+    grid = [("t/a", 0), ("t/a", 1), ("t/b", 0)]
+    rows = summarise([cell(RIGHT, shots=1, template=template, demo_seed=seed) for template, seed in grid])
+    titles, _, line = markdown(rows)
+    assert line[titles.index("prompts")] == "3 of 2 x 2 seeds"
 
 
 def test_csv_comes_back_as_it_was() -> None:

@@ -22,7 +22,6 @@ Rows = Sequence[Mapping[str, Any]]
 ROWS = [
     {"text": "plain words", "label": "1"},
     {"text": 'a "quoted", word', "label": "0"},
-    {"text": "two\nlines", "label": "1"},
     {"text": "  kept spaces ", "label": "0"},
     {"text": "汉字，标点", "label": "1"},
 ]
@@ -32,18 +31,23 @@ def write_jsonl(path: Path, rows: Rows) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def write_delimited(path: Path, rows: Rows) -> None:
+def write_csv(path: Path, rows: Rows) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_tsv(path: Path, rows: Rows) -> None:
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    path.write_bytes("".join("\t".join(line) + "\n" for line in lines).encode())
 
 
 def write_parquet(path: Path, rows: Rows) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows)), path)
 
 
-WRITERS = {".jsonl": write_jsonl, ".csv": write_delimited, ".tsv": write_delimited, ".parquet": write_parquet}
+WRITERS = {".jsonl": write_jsonl, ".csv": write_csv, ".tsv": write_tsv, ".parquet": write_parquet}
 
 
 @pytest.fixture
@@ -73,6 +77,17 @@ def test_item_ids_do_not_depend_on_the_format(tmp_path: Path) -> None:
         data = load_data(make_task(), FolderSource(made.parent, make_task()), ["report"])
         found.add((tuple(e.item_id for e in data.role("report")), data.hashes["report"]))
     assert len(found) == 1
+
+
+def test_a_quoted_csv_value_may_hold_line_ends(folder: Path) -> None:
+    rows = [{"text": "two\nlines", "label": "1"}]
+    write_csv(folder / "test.csv", rows)
+    assert read(folder) == rows
+
+
+def test_a_quote_in_a_tsv_is_a_character_like_any_other(folder: Path) -> None:
+    (folder / "test.tsv").write_text('text\tlabel\n"open\t1\nfine\t0\n', encoding="utf-8")
+    assert read(folder) == [{"text": '"open', "label": "1"}, {"text": "fine", "label": "0"}]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])

@@ -189,6 +189,16 @@ def test_the_bootstrap_of_all_right_is_certain() -> None:
     assert bootstrap_interval(pairs([0, 1, 2, 0], [[0, 1, 2, 0]]), macro_f1, N_LABELS) == Interval(1.0, 1.0, 1.0)
 
 
+def test_the_bootstrap_draws_whole_clusters() -> None:
+    """Ten copies of each item, as one cluster each, tell no more than the items themselves."""
+    gold, predictions = cells(30, 1, 0.6)
+    alone = bootstrap_interval(pairs(gold, predictions), macro_f1, N_LABELS)
+    copies = pairs(gold * 10, [predictions[0] * 10])
+    clustered = bootstrap_interval(copies, macro_f1, N_LABELS, np.array([*range(30)] * 10))
+    assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high), abs=1e-12)
+    assert bootstrap_interval(copies, macro_f1, N_LABELS).low > alone.low + 0.05
+
+
 def test_one_item_has_no_bootstrap_interval() -> None:
     found = bootstrap_interval(pairs([1], [[1]]), macro_f1, N_LABELS)
     assert found.mean == 1.0
