@@ -6,6 +6,7 @@ wrong usage.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -58,7 +59,9 @@ def _data_options(command: Any) -> Any:
             help="Folder that holds the data of each task in a folder of its own.  [env: HARNESS_DATA_DIR]",
         ),
         click.option(
-            "--data", metavar="SOURCE", help="auto (the data folder where one is named, else the hub), folder or hub."
+            "--data",
+            metavar="SOURCE",
+            help="auto (the data folder where one is named, else the hub, else a built-in sample), sample or hub.",
         ),
         click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select."),
         click.option("--demos", metavar="STRATEGY", help="fixed, balanced or per-item.  [default: fixed]"),
@@ -231,7 +234,7 @@ def _print_table(titles: Sequence[str], lines: Sequence[Sequence[str]], remarks:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == titles[0])  # names stay whole, for copying
     for line in lines:
         table.add_row(*map(escape, line))
     _console().print(table)
@@ -253,6 +256,8 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and a non-zero status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal or pipe is not UTF-8
     signal.signal(signal.SIGTERM, _stop)  # a scheduler's stop is a Ctrl-C: what is computed gets stored
     try:
         cli.main(standalone_mode=False)

@@ -15,51 +15,15 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from harness.errors import DataError, TemplateError, suggest
 from harness.records import Example, Role, digest
-from harness.row_files import Row, find_split, read_rows
+from harness.row_files import Row
+from harness.sources import RowSource
 from harness.tasks import SplitSlice, Task
 
 PRECEDENCE: tuple[Role, ...] = ("report", "select", "pool")
-
-
-class RowSource(Protocol):
-    """Where rows come from: a folder, or the hub."""
-
-    origin: str
-    location: str
-    revision: str | None
-
-    def rows(self, split: str) -> Sequence[Row]:
-        """All rows of a split, in order. Raises DataError."""
-        ...
-
-
-class FolderSource:
-    """Rows from ``<data folder>/<task's folder>/<split>.jsonl`` (or .csv, .tsv, .parquet)."""
-
-    origin = "folder"
-    revision: str | None = None
-
-    def __init__(self, data_dir: Path, task: Task) -> None:
-        if not data_dir.is_dir():
-            raise DataError(data_dir, "no such data folder (--data-dir or HARNESS_DATA_DIR)")
-        name = task.source.folder
-        if name is None:
-            raise DataError(task.path, f"source: names no folder, so {task.name} cannot be read from {data_dir}")
-        self.folder = data_dir / name
-        if not self.folder.is_dir():
-            others = sorted(path.name for path in data_dir.iterdir() if path.is_dir())
-            raise DataError(
-                data_dir, f"has no folder {name!r} for the task {task.name!r}{suggest(name, others, what='folders')}"
-            )
-        self.location = str(self.folder)
-
-    def rows(self, split: str) -> Sequence[Row]:
-        return read_rows(find_split(self.folder, split))
 
 
 @dataclass(frozen=True, slots=True)

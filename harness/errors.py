@@ -46,6 +46,14 @@ class DataError(FileError):
     """A data file is missing or malformed, or a row does not fit its task."""
 
 
+class HubUnavailableError(DataError):
+    """The hub cannot be reached, and what is wanted is not in the local cache. ``reason`` says why it cannot."""
+
+    def __init__(self, place: str, reason: str, message: str) -> None:
+        super().__init__(place, f"{reason}, and {message}")
+        self.reason = reason
+
+
 class ModelError(HarnessError):
     """A model or tokenizer cannot be loaded or cannot be scored."""
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from harness.errors import FileError, UsageError, suggest
 from harness.records import RuleName
+from harness.sources import DataChoice
 from harness.strict_yaml import describe, fit, parse_mapping
 
 
@@ -51,7 +52,7 @@ class RunOptions(BaseModel):
     split: Literal["select", "report"] = "report"
     limit: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
-    data: Literal["auto", "folder", "hub"] = "auto"
+    data: DataChoice = "auto"
     data_dir: Path | None = None
     results: Path = Path("results")
     include_path: tuple[Path, ...] = ()

@@ -13,11 +13,12 @@ from harness import show
 from harness.data import load_data
 from harness.errors import UsageError
 from harness.options import RunOptions
+from harness.progress import ConsoleReporter
 from harness.records import Example, Prompt, Role
 from harness.render import Renderer
-from harness.runner import row_source
 from harness.search_path import SearchPath
 from harness.shots import Demonstrations
+from harness.sources import row_source
 from harness.tasks import Catalogue
 from harness.templates import load_templates
 
@@ -37,7 +38,8 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     templates = load_templates(task, search, (prompt_name or "all",))
     template = next((t for t in templates if t.name.endswith("/plain")), templates[0])
     roles: set[Role] = {options.split, "pool"} if shots else {options.split}
-    data = load_data(task, row_source(task, options.data, options.data_dir), roles)
+    reporter = ConsoleReporter(Console(stderr=True, emoji=False))
+    data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
     items = data.role(options.split)
     if not 0 <= index < len(items):
         raise UsageError(
@@ -46,7 +48,7 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     item = items[index]
     demos = Demonstrations(task.name, data.role("pool"), options.demos, seed).draw(item, shots) if shots else ()
     prompt = Renderer(template).prompt(item, demos)
-    console = Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "250")))
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 250)
     drawn = f"{shots} demonstration{'s' * (shots > 1)} ({options.demos}, seed {seed})" if shots else "no demonstrations"
     console.print(
         f"{template.name}, item {index} of {len(items)} ({item.place}), {drawn}",

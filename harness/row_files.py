@@ -14,7 +14,6 @@ from harness.errors import DataError, suggest
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 _PART = re.compile(r"(?P<split>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?:-[0-9a-f]+)?")
-
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

@@ -8,7 +8,6 @@ loaded.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -22,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.columns import Requests, Scores
-from harness.data import FolderSource, RowSource, TaskData, limited, load_data
+from harness.data import TaskData, limited, load_data
 from harness.decide import predict
 from harness.encode import EncodedCell, Encoder
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError
 from harness.models import ModelFiles, ModelSpec, PretrainedTokenizer, load_model, locate_model
 from harness.options import RunOptions
 from harness.progress import QuietReporter, Reporter
@@ -36,6 +35,7 @@ from harness.score_store import ScoreStore
 from harness.scorers import RowScorer, Scorer
 from harness.search_path import SearchPath
 from harness.shots import Demonstrations
+from harness.sources import row_source
 from harness.tasks import Catalogue, Task
 from harness.templates import Template, find_templates, load_templates
 
@@ -131,7 +131,7 @@ def _plan(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterat
         _mention_shadows(task, catalogue, search, reporter)
         templates = load_templates(task, search, options.prompts)
         roles: set[Role] = {options.split, "pool"} if any(options.shots) else {options.split}
-        data = load_data(task, row_source(task, options.data, options.data_dir), roles)
+        data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
         if data.duplicates:
             reporter.notice(f"{task.name}: {data.duplicates} rows of the pool equal a reported item and are not used")
         items = limited(data.role(options.split), options.limit, options.seed)
@@ -140,22 +140,6 @@ def _plan(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterat
             for seed in options.demo_seeds if shots else (None,):
                 for template in templates:
                     yield PlannedCell(data, items, template, shots, seed, rules)
-
-
-def row_source(task: Task, data: str, data_dir: Path | None) -> RowSource:
-    """Where a task's rows come from: the folder the user named, else the hub.
-
-    Raises:
-        DataError: the named folder is missing or lacks the task. UsageError: a folder is asked for and none is named.
-    """
-    named = data_dir or (Path(found) if (found := os.environ.get("HARNESS_DATA_DIR")) else None)
-    if data == "folder" and named is None:
-        raise UsageError("--data folder: name the folder with --data-dir or HARNESS_DATA_DIR")
-    if named is not None and data != "hub":
-        return FolderSource(named, task)
-    from harness.hub_data import HubSource
-
-    return HubSource(task)
 
 
 def _mention_shadows(task: Task, catalogue: Catalogue, search: SearchPath, reporter: Reporter) -> None:

@@ -21,6 +21,11 @@ def shipped_root() -> Path:
     return installed if installed.is_dir() else package.parent
 
 
+def builtin_folder() -> Path:
+    """The folder with the built-in model and samples of data, which are parts of the package itself."""
+    return Path(__file__).resolve().parent / "builtin"
+
+
 @dataclass(frozen=True, slots=True)
 class SearchPath:
     """Folders that may each hold ``tasks/`` and ``prompts/``, in order of precedence."""

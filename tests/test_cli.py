@@ -566,6 +566,12 @@ def test_results_folder_that_is_a_file(run_tiny: Run, project: Project, results:
     assert ".tmp" not in failed.err
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_results_folder_that_may_not_be_written(run_tiny: Run, project: Project) -> None:
+    (project.root / "results").mkdir(mode=0o500)
+    expect(run_tiny(), 1, "results/runs/", "cannot be written", "Permission denied")
+
+
 def _full_disk(path: object, *rest: object, **more: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
@@ -821,6 +827,23 @@ def test_reader_that_leaves_early_is_no_error_message(project: Project) -> None:
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("columns", ["", "wide", "40"])
+def test_width_that_is_no_number_changes_nothing_but_the_width(
+    harness: Commands, project: Project, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "mood" in harness.ok("list", "tasks").out
+    text = json.loads((project.root / "data/mood/test.jsonl").read_text().splitlines()[0])["text"]
+    assert text in harness.ok("show", "mood", "--data-dir", "data").out, "a prompt is never wrapped"
+
+
+def test_output_that_is_not_utf8_shows_escapes_for_what_it_lacks(project: Project) -> None:
+    project.write("prompts/mood/plain.jinja", "---\nanswers: [差, 好]\n---\n{{ text }} {{ answer }}\n")
+    shown = outcome(start(["list", "prompts", "--tasks", "mood"], project.root, PYTHONIOENCODING="ascii"))
+    assert shown.status == 0, shown.err
+    assert r"\u5dee / \u597d" in shown.out
 
 
 # Cost

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,9 @@ from hypothesis import strategies as st
 from small_task import make_task
 
 from harness.data import TaskData, limited, load_data
-from harness.errors import DataError, UsageError
-from harness.hub_data import HubSource
+from harness.errors import DataError
 from harness.records import Role
 from harness.row_files import Row
-from harness.runner import row_source
 from harness.tasks import Task
 
 ROLES: tuple[Role, ...] = ("report", "select", "pool")
@@ -287,41 +284,3 @@ def test_limits_of_different_seeds_are_different_samples() -> None:
     examples = load(make_task(), {"test": numbered(30)}).role("report")
     assert limited(examples, 10, 0) == limited(examples, 10, 0)
     assert limited(examples, 10, 0) != limited(examples, 10, 1)
-
-
-# Which source
-
-
-def test_the_named_folder_comes_before_the_environment_and_both_before_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("named", "environment"):
-        (tmp_path / name / "t").mkdir(parents=True)
-    assert isinstance(row_source(make_task(), "auto", None), HubSource)
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "environment"))
-    assert row_source(make_task(), "auto", None).location == str(tmp_path / "environment/t")
-    assert row_source(make_task(), "auto", tmp_path / "named").location == str(tmp_path / "named/t")
-    assert isinstance(row_source(make_task(), "hub", tmp_path / "named"), HubSource)
-
-
-def test_a_folder_is_asked_for_and_none_is_named() -> None:
-    with pytest.raises(UsageError, match="--data-dir or HARNESS_DATA_DIR"):
-        row_source(make_task(), "folder", None)
-
-
-def test_a_named_folder_that_is_missing_or_lacks_the_task_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such data folder"):
-        row_source(make_task(), "auto", tmp_path / "nowhere")
-    (tmp_path / "tt").mkdir()
-    with pytest.raises(DataError, match=r"has no folder 't' for the task 't'.*\(folders: tt\)"):
-        row_source(make_task(), "auto", tmp_path)
-
-
-def test_a_task_without_a_folder_cannot_be_read_from_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="names no folder"):
-        row_source(make_task(source={"hub": "a/b"}), "auto", tmp_path)
-
-
-def test_a_task_without_a_hub_data_set_needs_a_folder() -> None:
-    with pytest.raises(DataError, match="names no hub data set"):
-        row_source(make_task(source={"folder": "t"}), "auto", None)

@@ -19,7 +19,7 @@ errors records
 files hub search_path strict_yaml
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics columns rules
-tasks row_files hub_data data templates fingerprint score_store
+tasks row_files hub_data sources data templates fingerprint score_store
 shots render encode decide run_store
 leaderboard tables show
 models scorers

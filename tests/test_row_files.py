@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from small_task import make_task
 
-from harness.data import FolderSource, load_data
+from harness.data import load_data
 from harness.errors import DataError
 from harness.row_files import find_split, read_rows
+from harness.sources import FolderSource
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import FolderSource, TaskData, limited, load_data
+from harness.data import TaskData, limited, load_data
 from harness.records import Example
 from harness.render import Renderer
 from harness.search_path import SearchPath, shipped_root
 from harness.shots import Demonstrations
+from harness.sources import FolderSource
 from harness.tasks import Task, load_task
 from harness.templates import Template, load_template, load_templates
 
