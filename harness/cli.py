@@ -173,6 +173,30 @@ def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], r
         raise UsageError(f"unknown list {what!r}{suggest(what, ('tasks', 'prompts', 'runs'))}")
 
 
+@cli.command("fetch")
+@click.option("--tasks", metavar="A,B", help="Tasks whose data is fetched; names or patterns.")
+@click.option("--model", "models", multiple=True, metavar="HUB_ID", help="A model to fetch. Repeatable.")
+@click.option("--revision", metavar="REV", help="The models' branch, tag or commit.")
+@click.option(
+    "--include-path", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Your own tasks and prompts."
+)
+def fetch_command(
+    tasks: str | None, models: tuple[str, ...], revision: str | None, include_path: tuple[Path, ...]
+) -> None:
+    """Store data and models of the hub ahead, for use without a network."""
+    from harness.fetch import fetch
+    from harness.models import ModelSpec
+    from harness.search_path import SearchPath
+    from harness.tasks import Catalogue
+
+    names = _names(tasks)
+    if not names and not models:
+        raise UsageError("nothing to fetch: name --tasks, --model, or both")
+    chosen = Catalogue(SearchPath.default(include_path)).select(names)
+    for line in fetch(chosen, [ModelSpec(name, revision) for name in models]):
+        click.echo(line)
+
+
 @cli.command("show")
 @click.argument("task")
 @click.option("--prompt", metavar="P", help="A template's name.  [default: plain, else the first]")

@@ -32,6 +32,10 @@ class HubSource:
         first = next(iter(self._splits.values()))
         self.revision = _resolved_revision(first) or task.source.revision
 
+    @property
+    def splits(self) -> list[str]:
+        return list(self._splits)
+
     def rows(self, split: str) -> Sequence[Row]:
         if split not in self._splits:
             raise DataError(self.location, f"has no split {split!r}{suggest(split, self._splits, what='splits')}")

@@ -25,7 +25,7 @@ leaderboard tables show
 models scorers
 options progress
 runner
-listing preview api
+listing preview fetch api
 __init__ cli __main__
 """
 ORDER = LAYERS.split()
