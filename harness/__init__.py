@@ -22,6 +22,4 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from harness import api
 
-    # All at once: importing api has also put the module harness.leaderboard where the function of that name belongs.
-    globals().update({public: getattr(api, public) for public in __all__})
-    return globals()[name]
+    return getattr(api, name)

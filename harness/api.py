@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from harness import tables
-from harness.leaderboard import Row, notices, read_cells, summarise
 from harness.options import RunOptions
 from harness.progress import Reporter
 from harness.run_store import StoredRun, stored_run, stored_runs
 from harness.runner import run as run_grid
+from harness.summary import Row, notices, read_cells, summarise
 
 # Only for annotations; pandas loads with the first table.
 DataFrame = Any

@@ -10,17 +10,19 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from harness.errors import FileError, HarnessError, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Row
+    from harness.summary import Row
     from harness.tables import Format
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FORMATS = ("table", "markdown", "csv", "latex", "json")
 
@@ -42,7 +44,18 @@ def cli() -> None:
     """How well does this prompt do, zero-shot and few-shot, how sure are we, and should I fine-tune instead?"""
 
 
-def _data_options(command: Any) -> Any:
+def _names_option(name: str, *, metavar: str, help: str) -> Callable[[Function], Function]:
+    """An option that takes a comma list, and may be repeated instead."""
+    return click.option(
+        name,
+        multiple=True,
+        metavar=metavar,
+        help=help,
+        callback=lambda context, parameter, value: ",".join(value) if value else None,
+    )
+
+
+def _data_options(command: Function) -> Function:
     path = click.Path(path_type=Path)
     for option in (
         click.option(
@@ -81,12 +94,12 @@ def _data_options(command: Any) -> Any:
 
 @cli.command("run")
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
-@click.option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'.")
-@click.option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]")
+@_names_option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'.")
+@_names_option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]")
 @click.option("--model", metavar="PATH|HUB_ID", help="A causal language model: a folder, or an id on the hub.")
-@click.option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]")
-@click.option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]")
-@click.option("--rule", metavar="RULE,...", help="sum, token, char or byte.  [default: the task's own]")
+@_names_option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]")
+@_names_option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]")
+@_names_option("--rule", metavar="RULE,...", help="sum, token, char or byte.  [default: the task's own]")
 @click.option("--limit", type=int, metavar="N", help="Evaluate a seeded sample of N items.")
 @click.option("--seed", type=int, metavar="N", help="Seed of that sample.  [default: 0]")
 @click.option(
@@ -106,11 +119,11 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     """
     from rich.console import Console
 
-    from harness.leaderboard import notices, read_cells, summarise
     from harness.options import RunOptions, read_grid
     from harness.progress import ConsoleReporter
     from harness.run_store import stored_run
     from harness.runner import run
+    from harness.summary import notices, read_cells, summarise
 
     chosen = _format(format_, as_json)
     values: dict[str, Any] = read_grid(grid) if grid is not None else {}
@@ -130,7 +143,7 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
 
 
 @cli.command("leaderboard")
-@click.option("--tasks", metavar="A,B", help="These tasks only.")
+@_names_option("--tasks", metavar="A,B", help="These tasks only.")
 @click.option("--results", default=Path("results"), type=click.Path(path_type=Path), metavar="DIR", show_default=True)
 @click.option(
     "--format", "format_", default="table", metavar="|".join(_FORMATS), help="How it is printed.  [default: table]"
@@ -138,8 +151,8 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json: bool) -> None:
     """Rank all stored runs, task by task."""
-    from harness.leaderboard import notices, read_cells, summarise
     from harness.run_store import stored_runs
+    from harness.summary import notices, read_cells, summarise
 
     chosen = _format(format_, as_json)
     runs, damaged = stored_runs(results)
@@ -153,7 +166,7 @@ def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json:
 
 @cli.command("list")
 @click.argument("what", metavar="tasks|prompts|runs")
-@click.option("--tasks", metavar="A,B", help="With prompts: of these tasks only.")
+@_names_option("--tasks", metavar="A,B", help="With prompts: of these tasks only.")
 @click.option(
     "--include-path", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Your own tasks and prompts."
 )
@@ -174,7 +187,7 @@ def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], r
 
 
 @cli.command("fetch")
-@click.option("--tasks", metavar="A,B", help="Tasks whose data is fetched; names or patterns.")
+@_names_option("--tasks", metavar="A,B", help="Tasks whose data is fetched; names or patterns.")
 @click.option("--model", "models", multiple=True, metavar="HUB_ID", help="A model to fetch. Repeatable.")
 @click.option("--revision", metavar="REV", help="The models' branch, tag or commit.")
 @click.option(

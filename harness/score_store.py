@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ import pyarrow.parquet as pq
 from harness.columns import Scores
 from harness.files import write_atomically
 from harness.records import KEY_BYTES
+
+STALE_SECONDS = 24 * 3600.0
 
 _KEY = pa.binary(KEY_BYTES)
 _SCHEMA = pa.schema([("key", _KEY), ("logprobs", pa.list_(pa.float32())), ("greedy", pa.list_(pa.bool_()))])
@@ -62,6 +65,10 @@ class ScoreStore:
 
     def compact(self) -> None:
         """Merge the files that this object wrote into one, which takes the first one's place in the order."""
+        for path in self.folder.glob(".*.tmp"):  # of writers that were killed; a live one is done within seconds
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
         if len(self._written) < 2:
             return
         merged = pa.concat_tables(

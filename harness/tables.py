@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-from harness.leaderboard import MetricSummary, Row
+from harness.summary import MetricSummary, Row
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -59,8 +59,8 @@ def expect(outcome: Outcome, status: int, *fragments: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "fragments"),
     [
-        (["leaderbord"], ["'leaderbord'", "did you mean 'leaderboard'?", "list, run, show"]),
-        (["xyzzy"], ["'xyzzy'", "commands: leaderboard, list, run, show"]),
+        (["leaderbord"], ["'leaderbord'", "did you mean 'leaderboard'?", "list", "run", "show"]),
+        (["xyzzy"], ["'xyzzy'", "commands: ", "leaderboard", "list", "run", "show"]),
         (["run", "--task", "mood"], ["--task", "--tasks"]),
         (["run", "--xyzzy"], ["--xyzzy"]),
         (["list", "task"], ["'task'", "did you mean 'tasks'?", "tasks, prompts, runs"]),
@@ -111,7 +111,7 @@ def test_wrong_usage_is_one_line_that_names_the_choices(
         (["--split", "reprt"], ["--split", "did you mean 'report'?", "select, report"]),
         (["--split", "pool"], ["--split", "'pool'", "select, report"]),
         (["--format", "markdwon"], ["--format", "did you mean 'markdown'?"]),
-        (["--data", "floder"], ["--data", "did you mean 'folder'?", "auto, folder, hub"]),
+        (["--data", "smaple"], ["--data", "did you mean 'sample'?", "auto, sample, hub"]),
         (["--prompts", "plane"], ["unknown prompt 'plane'", "did you mean 'plain'?", "plain, terse"]),
         (["--prompts", "z*"], ["'z*'", "plain, terse"]),
         (["--model-arg", "x"], ["--model-arg x", "NAME=VALUE"]),
@@ -347,9 +347,9 @@ def test_hub_data_while_offline_fails_within_seconds(
     assert len(failed.err.splitlines()) == 1
 
 
-def test_data_folder_mode_without_a_folder(harness: Commands, project: Project) -> None:
-    failed = harness("run", "--tasks", "mood", "--model", "./nothing", "--data", "folder")
-    expect(failed, 2, "--data folder", "--data-dir", "HARNESS_DATA_DIR")
+def test_sample_of_a_task_that_has_none(harness: Commands, project: Project) -> None:
+    failed = harness("run", "--tasks", "mood", "--model", "./nothing", "--data", "sample")
+    expect(failed, 2, "--data sample", "'mood'")
 
 
 _GOOD = '{"text": "fine", "label": 1}\n'

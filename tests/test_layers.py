@@ -21,7 +21,7 @@ sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics columns rules
 tasks row_files hub_data sources data templates fingerprint score_store
 shots render encode decide run_store
-leaderboard tables show
+summary tables show
 models scorers
 options progress
 runner

@@ -538,7 +538,6 @@ def test_python_leaderboard_ranks_the_stored_runs(project: Project, tiny_gpt2: P
     assert list(table["accuracy"]) == sorted(table["accuracy"], reverse=True)
 
 
-@pytest.mark.xfail(reason="importing the module harness.leaderboard puts it where the function of that name belongs")
 def test_python_leaderboard_is_the_function_whatever_was_imported_before(project: Project) -> None:
     driver = project.write("order.py", "import harness, harness.tables\nassert callable(harness.leaderboard)\n")
     assert outcome(start([], project.root, driver=driver)).status == 0

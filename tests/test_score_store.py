@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -373,3 +374,14 @@ def test_files_written_with_other_provenance_are_read_together(store: ScoreStore
     store.add(scores({key(1): [-1.0]}), {"engine": "rows"})
     again(store).add(scores({key(2): [-2.0]}), {"device": "cuda", "harness": "9.9"})
     assert first_values(store, [key(1), key(2)]) == [-1.0, -2.0]
+
+
+def test_merging_removes_what_killed_writers_left_long_ago(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path, "model", "float32")
+    store.folder.mkdir(parents=True)
+    left, live = store.folder / ".left.parquet.tmp", store.folder / ".live.parquet.tmp"
+    for path in (left, live):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    store.compact()
+    assert (left.exists(), live.exists()) == (False, True)

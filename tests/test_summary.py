@@ -15,7 +15,7 @@ from rich.console import Console
 from scipy import stats
 
 from harness import tables
-from harness.leaderboard import CellResult, Row, notices, summarise
+from harness.summary import CellResult, Row, notices, summarise
 
 SIGNATURE: dict[str, Any] = {
     "method": 1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -132,10 +133,10 @@ class Row:
 
 
 def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[CellResult]:
-    """The cells of finished runs; ``tasks`` keeps those alone.
+    """The cells of finished runs; ``tasks``, names or patterns, keeps those alone.
 
     Raises:
-        UsageError: a task was asked for that no run has. HarnessError: a file is damaged.
+        UsageError: a name or pattern that fits no task of any run. HarnessError: a file is damaged.
     """
     found: list[CellResult] = []
     present: set[str] = set()
@@ -144,15 +145,19 @@ def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[Cel
             continue
         cells = {cell["id"]: cell for cell in run.manifest["cells"]}
         present |= {cell["signature"]["task"] for cell in cells.values()}
-        wanted = {key: cell for key, cell in cells.items() if not tasks or cell["signature"]["task"] in tasks}
+        wanted = {key: cell for key, cell in cells.items() if not tasks or _fits(cell["signature"]["task"], tasks)}
         if wanted:
             found += _cells(run, wanted)
-    for task in tasks:
-        if task not in present:
+    for pattern in tasks:
+        if not any(_fits(task, [pattern]) for task in present):
             raise UsageError(
-                f"no stored run has the task {task!r}{suggest(task, sorted(present), what='tasks with runs')}"
+                f"no stored run has the task {pattern!r}{suggest(pattern, sorted(present), what='tasks with runs')}"
             )
     return found
+
+
+def _fits(task: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(task, pattern) for pattern in patterns)
 
 
 def _cells(run: StoredRun, wanted: Mapping[str, Mapping[str, Any]]) -> list[CellResult]:
