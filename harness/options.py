@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.errors import FileError, UsageError, suggest
+from harness.models import BosPolicy, Dtype, ModelSpec
 from harness.records import RuleName
+from harness.shots import Strategy
 from harness.sources import DataChoice
 from harness.strict_yaml import describe, fit, parse_mapping
 
@@ -47,7 +49,7 @@ class RunOptions(BaseModel):
     shots: Integers = (0,)
     prompts: Strings = ("all",)
     demo_seeds: Integers = (0,)
-    demos: Literal["fixed", "balanced", "per-item"] = "fixed"
+    demos: Strategy = "fixed"
     rule: Rules = ()
     split: Literal["select", "report"] = "report"
     limit: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -57,12 +59,12 @@ class RunOptions(BaseModel):
     results: Path = Path("results")
     include_path: tuple[Path, ...] = ()
     fresh: bool = False
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
     revision: str | None = None
     model_arg: dict[str, Any] = Field(default_factory=dict)
     trust_remote_code: bool = False
-    bos: Literal["auto", "always", "never"] = "auto"
+    bos: BosPolicy = "auto"
 
     @field_validator("tasks", "shots", "demo_seeds", "prompts")
     @classmethod
@@ -70,6 +72,19 @@ class RunOptions(BaseModel):
         if not value:
             raise ValueError("names nothing")
         return tuple(dict.fromkeys(value))
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """The model that the options name."""
+        return ModelSpec(
+            name=self.model,
+            revision=self.revision,
+            dtype=self.dtype,
+            device=self.device,
+            bos=self.bos,
+            trust_remote_code=self.trust_remote_code,
+            arguments=self.model_arg,
+        )
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> RunOptions:

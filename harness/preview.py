@@ -66,9 +66,8 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
 def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions) -> None:
     from harness.encode import Encoder
     from harness.models import PretrainedTokenizer, locate_model
-    from harness.runner import model_spec
 
-    files = locate_model(model_spec(options))
+    files = locate_model(options.model_spec)
     tokenizer = PretrainedTokenizer(files)
     answers = Encoder(tokenizer, scope=files.fingerprint, max_inputs=files.max_inputs).answers([prompt])[0]
     show.show_tokens(console, prompt, item, answers, tokenizer.pieces(answers[0].ids[: answers[0].lead]))

@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.columns import Requests, Scores
-from harness.data import TaskData, limited, load_data
 from harness.decide import predict
 from harness.encode import EncodedCell, Encoder
 from harness.errors import HarnessError
-from harness.models import ModelFiles, ModelSpec, PretrainedTokenizer, load_model, locate_model
+from harness.grid import EncodedGrid, PlannedCell, encode_cells, plan_cells
+from harness.models import ModelFiles, PretrainedTokenizer, load_model, locate_model
 from harness.options import RunOptions
 from harness.progress import QuietReporter, Reporter
-from harness.records import Example, Prediction, Prompt, Role, RuleName, digest
-from harness.render import Renderer
+from harness.records import Example, Prediction, RuleName, digest
 from harness.run_store import Cell, Manifest, RunFolder
 from harness.score_store import ScoreStore
 from harness.scorers import RowScorer, Scorer
 from harness.search_path import SearchPath
-from harness.shots import Demonstrations
-from harness.sources import row_source
-from harness.tasks import Catalogue, Task
-from harness.templates import Template, find_templates, load_templates
 
 # Raised whenever the same inputs would give other predictions than before; it is in every cell's signature.
 METHOD_VERSION = 1
@@ -46,28 +41,6 @@ COMMIT_SECONDS = 2.0
 
 class InterruptedRunError(HarnessError):
     """The user stopped the run; what was computed is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedCell:
-    """One prompt configuration to evaluate, under every rule asked for."""
-
-    data: TaskData
-    items: Sequence[Example]
-    template: Template
-    shots: int
-    seed: int | None
-    rules: tuple[RuleName, ...]
-
-
-@dataclass(slots=True)
-class EncodedPlan:
-    """The cells encoded, and their distinct requests: cell ``i``'s request ``j`` is row ``rows[i][j]`` of
-    ``requests``."""
-
-    cells: list[EncodedCell] = field(default_factory=list)
-    rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    requests: Requests = field(default_factory=lambda: Requests.concatenate([]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +73,13 @@ def run(options: RunOptions, reporter: Reporter | None = None, command: Sequence
     clock = Clock()
     with clock.stage("reading"):
         search = SearchPath.default(options.include_path)
-        cells = list(_plan(options, search, reporter))
+        cells = list(plan_cells(options, search, reporter))
     with clock.stage("tokenizer"):
-        files = locate_model(model_spec(options))
+        files = locate_model(options.model_spec)
         tokenizer = PretrainedTokenizer(files)
     with clock.stage("rendering and tokenising"):
         encoder = Encoder(tokenizer, scope=f"{files.fingerprint}/{files.dtype}", max_inputs=files.max_inputs)
-        encoded = _encode(cells, encoder, options, reporter)
+        encoded = encode_cells(cells, encoder, options, reporter)
     store = ScoreStore(options.results, files.fingerprint, files.dtype)
     folder = RunFolder(options.results)
     manifest = _manifest(folder, options, files, tokenizer, cells, command)
@@ -123,79 +96,6 @@ def run(options: RunOptions, reporter: Reporter | None = None, command: Sequence
             folder.write_manifest(manifest)
         raise
     return FinishedRun(folder.path, manifest, finished)
-
-
-def _plan(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterator[PlannedCell]:
-    catalogue = Catalogue(search)
-    for task in catalogue.select(options.tasks):
-        _mention_shadows(task, catalogue, search, reporter)
-        templates = load_templates(task, search, options.prompts)
-        roles: set[Role] = {options.split, "pool"} if any(options.shots) else {options.split}
-        data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
-        if data.duplicates:
-            reporter.notice(f"{task.name}: {data.duplicates} rows of the pool equal a reported item and are not used")
-        items = limited(data.role(options.split), options.limit, options.seed)
-        rules: tuple[RuleName, ...] = options.rule or (task.primary_rule,)
-        for shots in options.shots:
-            for seed in options.demo_seeds if shots else (None,):
-                for template in templates:
-                    yield PlannedCell(data, items, template, shots, seed, rules)
-
-
-def _mention_shadows(task: Task, catalogue: Catalogue, search: SearchPath, reporter: Reporter) -> None:
-    if task.name in catalogue.shadowed:
-        reporter.notice(f"task {task.name}: {task.path} is used instead of {catalogue.shadowed[task.name]}")
-    found, shadowed = find_templates(task, search)
-    for name, path in shadowed.items():
-        reporter.notice(f"prompt {name}: {found[name]} is used instead of {path}")
-
-
-def model_spec(options: RunOptions) -> ModelSpec:
-    """The model that the options name."""
-    return ModelSpec(
-        name=options.model,
-        revision=options.revision,
-        dtype=options.dtype,
-        device=options.device,
-        bos=options.bos,
-        trust_remote_code=options.trust_remote_code,
-        arguments=options.model_arg,
-    )
-
-
-def _encode(cells: Sequence[PlannedCell], encoder: Encoder, options: RunOptions, reporter: Reporter) -> EncodedPlan:
-    plan = EncodedPlan()
-    row_of: dict[bytes, int] = {}
-    parts: list[Requests] = []
-    demonstrations: dict[tuple[str, int], Demonstrations] = {}
-    with reporter.track("rendering", sum(len(cell.items) for cell in cells), "prompts") as advance:
-        for cell in cells:
-            encoded, requests = encoder.cell(_prompts(cell, demonstrations, options))
-            new = []
-            rows = np.empty(len(requests), np.int64)
-            for i, key in enumerate(map(bytes, requests.keys)):
-                if key not in row_of:
-                    row_of[key] = len(row_of)
-                    new.append(i)
-                rows[i] = row_of[key]
-            parts.append(requests.take(np.array(new, np.int64)))
-            plan.cells.append(encoded)
-            plan.rows.append(rows)
-            advance(len(cell.items))
-    plan.requests = Requests.concatenate(parts)
-    return plan
-
-
-def _prompts(cell: PlannedCell, draws: dict[tuple[str, int], Demonstrations], options: RunOptions) -> list[Prompt]:
-    """The prompts of a cell's items, with demonstrations that every template and model shares."""
-    renderer = Renderer(cell.template)
-    if cell.seed is None:
-        return [renderer.prompt(item, ()) for item in cell.items]
-    task = cell.data.task.name
-    if (task, cell.seed) not in draws:
-        draws[task, cell.seed] = Demonstrations(task, cell.data.role("pool"), options.demos, cell.seed)
-    drawing = draws[task, cell.seed]
-    return [renderer.prompt(item, drawing.draw(item, cell.shots)) for item in cell.items]
 
 
 def _score(
@@ -281,7 +181,7 @@ def _score_and_commit(
 
 def _decide(
     cells: Sequence[PlannedCell],
-    encoded: EncodedPlan,
+    encoded: EncodedGrid,
     sums: npt.NDArray[np.float64],
     files: ModelFiles,
     tokenizer: PretrainedTokenizer,

@@ -24,6 +24,7 @@ shots render encode decide run_store
 summary tables show
 models scorers
 options progress
+grid
 runner
 listing preview fetch api
 __init__ cli __main__
