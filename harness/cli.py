@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from harness.errors import FileError, HarnessError, UsageError, suggest
+from harness.terminal import visible
 
 if TYPE_CHECKING:
     from harness.summary import Row
@@ -262,7 +263,7 @@ def _print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> 
         writers = {"markdown": tables.as_markdown, "csv": tables.as_csv, "latex": tables.as_latex}
         click.echo(writers[chosen](rows))
     for text in noticed:
-        click.echo(f"note: {text}", err=True)
+        click.echo(visible(f"note: {text}"), err=True)
 
 
 def _print_table(titles: Sequence[str], lines: Sequence[Sequence[str]], remarks: Sequence[str]) -> None:
@@ -273,10 +274,10 @@ def _print_table(titles: Sequence[str], lines: Sequence[Sequence[str]], remarks:
     for title in titles:
         table.add_column(title, overflow="fold", no_wrap=title == titles[0])  # names stay whole, for copying
     for line in lines:
-        table.add_row(*map(escape, line))
+        table.add_row(*(escape(visible(text)) for text in line))
     _console().print(table)
     for remark in remarks:
-        click.echo(remark, err=True)
+        click.echo(visible(remark), err=True)
 
 
 def _console() -> Any:
@@ -319,5 +320,5 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"harness: {' '.join(message.split())}", err=True)
+    click.echo(visible(f"harness: {' '.join(message.split())}"), err=True)
     sys.exit(status)

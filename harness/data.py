@@ -142,13 +142,13 @@ class _ExampleReader:
         row = self._rows[split][index]
         fields = {name: value(row) for name, value in self._fields.items()}
         options = self._read_options(row)
-        cluster = self._cluster(row) if self._cluster is not None else None
+        cluster = self._read_cluster(row)
         return Example(
             item_id=self._ids[split][index],
             fields=fields,
             options=options,
             gold=self._gold(row, options),
-            cluster=None if cluster is None else str(cluster),
+            cluster=cluster,
             place=row.place,
         )
 
@@ -173,6 +173,14 @@ class _ExampleReader:
         if not isinstance(value, list | tuple) or len(value) < 2 or not all(isinstance(o, str) and o for o in value):
             raise DataError(row.place, f"options of {self.task.path}: must give two or more strings, not {value!r:.80}")
         return tuple(value)
+
+    def _read_cluster(self, row: Row) -> str | None:
+        if self._cluster is None:
+            return None
+        value = self._cluster(row)
+        if value is None:
+            raise DataError(row.place, f"cluster ({self.task.cluster}): is null; every item must belong to a group")
+        return str(value)
 
     def _gold(self, row: Row, options: tuple[str, ...]) -> int:
         value = self._target(row)

@@ -35,10 +35,13 @@ def model_fingerprint(folder: Path, settings: Mapping[str, object], *, with_code
             else "it has no config.json"
         )
         raise ModelError(f"{folder}: not a model folder: {hint}")
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    # Both kinds where there are both: which of them is loaded depends on their names and on transformers.
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
     if not weights:
         raise ModelError(f"{folder}: holds no weights: no .safetensors and no pytorch_model*.bin file")
-    files = [folder / "config.json", *sorted(folder.glob("*.index.json")), *weights]
+    # transformers applies an adapter that lies beside the model by itself.
+    adapter = folder.glob("adapter_config.json")
+    files = [folder / "config.json", *adapter, *sorted(folder.glob("*.index.json")), *weights]
     if with_code:
         files += sorted(folder.glob("*.py"))
     memo = _Memo()

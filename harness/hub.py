@@ -4,6 +4,7 @@ line."""
 from __future__ import annotations
 
 import functools
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -14,7 +15,7 @@ PROBE_SECONDS = 3.0
 @functools.cache
 def reachable() -> bool:
     """Whether the hub answers; asked once per process, honouring ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT``."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+    if _switched_off():
         return False
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if not endpoint.startswith(("https://", "http://")):
@@ -24,14 +25,18 @@ def reachable() -> bool:
         urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()  # noqa: S310
     except urllib.error.HTTPError:
         return True  # it answered
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     return True
 
 
+def _switched_off() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+
+
 def unreachable_reason() -> str:
     """Why nothing is fetched, for messages."""
-    if os.environ.get("HF_HUB_OFFLINE"):
+    if _switched_off():
         return "HF_HUB_OFFLINE is set"
     return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} cannot be reached"
 

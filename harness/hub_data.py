@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness import hub
@@ -11,12 +12,14 @@ from harness.errors import DataError, HubUnavailableError, suggest
 from harness.row_files import Row
 from harness.tasks import Task
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 class HubSource:
     """Rows of ``source.hub``; fetched when the hub answers, else from the local cache of ``datasets``.
 
     Raises:
-        DataError: the task names no hub data set, or it cannot be read.
+        DataError: the task names no hub data set, it cannot be read, or the cache holds another revision of it.
         HubUnavailableError: the hub cannot be reached, and the data set is not in the cache.
     """
 
@@ -29,8 +32,13 @@ class HubSource:
             )
         self.location = "/".join(part for part in (task.source.hub, task.source.config) if part)
         self._splits = self._load(task)
-        first = next(iter(self._splits.values()))
-        self.revision = _resolved_revision(first) or task.source.revision
+        wanted = task.source.revision
+        self.revision = _resolved_revision(next(iter(self._splits.values()))) or wanted
+        if wanted is not None and _COMMIT.fullmatch(wanted) and self.revision != wanted:
+            # Without a network, datasets gives the copy that was cached last, whatever it is asked for.
+            raise DataError(
+                self.location, f"the local cache holds revision {self.revision}, but {task.path} names {wanted}"
+            )
 
     @property
     def splits(self) -> list[str]:
@@ -48,6 +56,12 @@ class HubSource:
         from datasets.exceptions import DatasetNotFoundError
 
         source = task.source
+        assert source.hub is not None
+        if Path(source.hub).exists():
+            raise DataError(
+                task.path,
+                f"source: hub: {source.hub} is also a path here, which datasets would read instead of the hub",
+            )
         online = hub.reachable()
         if not online:  # else datasets asks for half a minute before it turns to its cache
             huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
@@ -67,11 +81,7 @@ class HubSource:
             ) from error
 
 
-def _resolved_revision(dataset: object) -> str | None:
-    """The commit in the addresses of the files that were read."""
-    checksums = getattr(getattr(dataset, "info", None), "download_checksums", None) or {}
-    for address in checksums:
-        match = re.search(r"@([0-9a-f]{40})/", str(address))
-        if match:
-            return match.group(1)
-    return None
+def _resolved_revision(dataset: Any) -> str | None:
+    """The commit that was read: datasets keeps what it prepares in folders named by it, and says so nowhere else."""
+    folders = (part for file in dataset.cache_files for part in Path(file["filename"]).parts)
+    return next((part for part in folders if _COMMIT.fullmatch(part)), None)

@@ -75,7 +75,9 @@ class ModelFiles:
     @property
     def label(self) -> str:
         """The name that tables show."""
-        return Path(self.spec.name).name if Path(self.spec.name).exists() else self.spec.name
+        if self.revision is not None:
+            return self.spec.name
+        return self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
 
     @cached_property
     def config(self) -> Any:

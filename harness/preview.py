@@ -20,7 +20,7 @@ from harness.search_path import SearchPath
 from harness.shots import Demonstrations
 from harness.sources import row_source
 from harness.tasks import Catalogue
-from harness.templates import load_templates
+from harness.templates import find_templates, load_templates
 
 
 def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -> None:
@@ -35,8 +35,9 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     options = RunOptions.read({"tasks": task_name, "model": model or "none", **values})
     search = SearchPath.default(options.include_path)
     task = Catalogue(search).get(task_name)
-    templates = load_templates(task, search, (prompt_name or "all",))
-    template = next((t for t in templates if t.name.endswith("/plain")), templates[0])
+    names = sorted(find_templates(task, search)[0])
+    default = next((name for name in names if name.endswith("/plain")), next(iter(names), "all"))
+    template = load_templates(task, search, (prompt_name or default,))[0]
     roles: set[Role] = {options.split, "pool"} if shots else {options.split}
     reporter = ConsoleReporter(Console(stderr=True, emoji=False))
     data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from harness.terminal import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -46,7 +48,7 @@ class ConsoleReporter(QuietReporter):
 
     def notice(self, text: str) -> None:
         super().notice(text)
-        self.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(visible(text), style="dim", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:

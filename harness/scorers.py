@@ -59,34 +59,30 @@ class RowScorer:
                 f"the tokenizer gives the id {requests.tokens.max()}, but the model's vocabulary has"
                 f" {self.n_vocabulary} entries"
             )
-        pending = list(self._batches(requests))
-        pending.reverse()
-        while pending:
-            batch = pending.pop()
+        rest = np.lexsort((-requests.span_lengths, -requests.lengths))  # longest first
+        while len(rest):
+            batch = self._batch(requests, rest)
             try:
                 yield self._score_batch(requests, batch)
+                rest = rest[len(batch) :]
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
+                width = int(requests.lengths[batch[0]]) - 1
                 if len(batch) == 1:
-                    raise ModelError(
-                        f"a row of {requests.lengths[batch[0]]} tokens does not fit in the device's memory"
-                    ) from error
-                self.batch_tokens = max(1, self.batch_tokens // 2)
-                pending += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+                    raise ModelError(f"a row of {width + 1} tokens does not fit in the device's memory") from error
+                self.batch_tokens = len(batch) // 2 * width  # for this batch and for all that follow
 
-    def _batches(self, requests: Requests) -> Iterator[Indices]:
-        """Cut the requests, longest first, so that rows x width and rows x positions x vocabulary stay bounded."""
-        order = np.lexsort((-requests.span_lengths, -requests.lengths))
-        begin = 0
-        while begin < len(order):
-            width = int(requests.lengths[order[begin]]) - 1
-            count = max(1, self.batch_tokens // max(1, width))
-            batch = order[begin : begin + count]
-            while len(batch) > 1 and len(batch) * len(_positions(requests, batch)) * self.n_vocabulary > LOGIT_VALUES:
-                batch = batch[: len(batch) // 2]
-            yield batch
-            begin += len(batch)
+    def _batch(self, requests: Requests, rest: Indices) -> Indices:
+        """The head of ``rest``, as long as rows x width and rows x positions x vocabulary stay bounded."""
+        width = max(1, int(requests.lengths[rest[0]]) - 1)
+        batch = rest[: max(1, self.batch_tokens // width)]
+        while len(batch) > 1:
+            positions = len(_positions(requests, batch)) if self._keeps_logits else width
+            if len(batch) * positions * self.n_vocabulary <= LOGIT_VALUES:
+                break
+            batch = batch[: len(batch) // 2]
+        return batch
 
     def _score_batch(self, requests: Requests, batch: Indices) -> tuple[Scores, int]:
         import torch

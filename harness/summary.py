@@ -80,6 +80,7 @@ class Row:
     """One line of a table."""
 
     signature: Mapping[str, Any]
+    items_hash: str
     n: int
     templates: int
     seeds: int
@@ -129,6 +130,10 @@ class Row:
             "shortened": self.shortened,
             "model_fingerprint": known["model_fingerprint"],
             "data_hash": known["data_hash"],
+            "items_hash": self.items_hash,
+            "pool_hash": known["pool_hash"],
+            "task_reading": known["task_reading"],
+            "tokenizer_hash": known["tokenizer_hash"],
         }
 
 
@@ -216,6 +221,7 @@ def _row(cells: list[CellResult]) -> Row:
     predicted = np.concatenate([cell.prediction for cell in cells])
     return Row(
         signature=first.signature,
+        items_hash=first.items_hash,
         n=len(first.item_ids),
         templates=len({cell.signature["template"] for cell in cells}),
         seeds=len({cell.signature["demo_seed"] for cell in cells}),

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.summary import MetricSummary, Row
+from harness.terminal import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 # Settings that get a column only where rows of one task differ in them, so that an ordinary table stays narrow.
 _SETTINGS = {"data": "data", "data_hash": "data hash", "demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
+# Hashes of what no other column shows; they get a column where rows would look alike without it.
+_HASHES = {"items_hash": "items", "pool_hash": "pool", "task_reading": "task file", "tokenizer_hash": "tokenizer"}
 _TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
 # What a narrow terminal goes without, in this order; the other formats have every column.
 _DISPENSABLE = ("macro-F1 %", "spread", "worst")
@@ -31,7 +34,7 @@ _MOST_LABELS = 4
 
 def columns(rows: Sequence[Row]) -> list[str]:
     """Column titles, by what the rows need."""
-    settings = [title for key, title in _SETTINGS.items() if _differs(rows, key)]
+    settings = [title for key, title in (_SETTINGS | _HASHES).items() if _differs(rows, key)]
     own = sorted({name for row in rows for name in row.metrics} - set(_TITLES))
     counts = [name for name, count in (("ties", _ties), ("too long", _too_long)) if any(map(count, rows))]
     head, scores = ["task", "split", "model", "k", *settings, "n", "prompts"], ["accuracy %", "worst", "best", "spread"]
@@ -39,10 +42,15 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _differs(rows: Sequence[Row], key: str) -> bool:
-    seen: dict[str, set[object]] = {}
+    seen: dict[tuple[object, ...], set[object]] = {}
     for row in rows:
-        seen.setdefault(row.task_label, set()).add(row.signature[key])
+        alike = (_model(row), row.signature["split"], row.signature["shots"], row.n) if key in _HASHES else ()
+        seen.setdefault((row.task_label, *alike), set()).add(_setting(row, key))
     return any(len(values - {None}) > 1 for values in seen.values())
+
+
+def _setting(row: Row, key: str) -> object:
+    return row.items_hash if key == "items_hash" else row.signature[key]
 
 
 def _ties(row: Row) -> int:
@@ -69,7 +77,8 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "ties": str(row.ties),
         "too long": str(row.too_long),
         "predicted (gold)": _shares(row),
-        **{title: str(row.signature[key] or "-")[:10] for key, title in _SETTINGS.items()},
+        **{title: str(_setting(row, key) or "-")[:10] for key, title in _SETTINGS.items()},
+        **{title: str(_setting(row, key) or "-")[:6] for key, title in _HASHES.items()},
         **{_TITLES.get(name, name): _interval(metric) for name, metric in row.metrics.items()},
     }
     return [values.get(title, "-") for title in titles]
@@ -117,7 +126,8 @@ def as_text(rows: Sequence[Row], console: Console) -> list[Table]:
         if needed > console.width and title in titles:
             titles.remove(title)
             scores = _text_table(rows, titles)
-    return [scores, _text_table(rows, ["task", "model", "k", "predicted (gold)"])]
+    settings = [title for title in titles if title in {**_SETTINGS, **_HASHES}.values()]
+    return [scores, _text_table(rows, ["task", "model", "k", *settings, "predicted (gold)"])]
 
 
 def _text_table(rows: Sequence[Row], titles: Sequence[str]) -> Table:
@@ -133,7 +143,7 @@ def _text_table(rows: Sequence[Row], titles: Sequence[str]) -> Table:
         if previous not in (None, row.task_label):
             table.add_row()
         previous = row.task_label
-        table.add_row(*(escape(text) for text in cells(row, titles, names)))
+        table.add_row(*(escape(visible(text)) for text in cells(row, titles, names)))
     return table
 
 

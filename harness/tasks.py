@@ -84,6 +84,8 @@ class Source(BaseModel):
             raise ValueError("names neither a folder nor a hub data set")
         if self.folder is not None and (Path(self.folder).is_absolute() or ".." in Path(self.folder).parts):
             raise ValueError("folder must be a plain folder name below the data folder")
+        if self.hub is not None and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.hub):
+            raise ValueError("hub must be a data set's id, owner/name")  # datasets would also read a local path
         return self
 
 
@@ -129,6 +131,13 @@ class Task(BaseModel):
 
     _path: Path = PrivateAttr()
 
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]*", value):
+            raise ValueError("may hold letters, digits, '_', '-' and '.' alone, so that it can be typed in a list")
+        return value
+
     @field_validator("fields")
     @classmethod
     def _field_names(cls, value: dict[str, str]) -> dict[str, str]:
@@ -150,6 +159,14 @@ class Task(BaseModel):
             except ValueError as error:
                 raise ValueError(f"{role}: {error} (found {text!r})") from error
         return value
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in value:
+            if folder in ("", ".", "..") or "/" in folder or "\\" in folder:
+                raise ValueError(f"{folder!r} is not the plain name of a folder below prompts/")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("metrics")
     @classmethod

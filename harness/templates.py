@@ -211,6 +211,10 @@ def _check_answers(front: FrontMatter, task: Task, path: Path, line: int | None)
             raise FileError(
                 path, f"answers: {len(words)} given for the {len(task.labels)} labels {', '.join(task.labels)}", line
             )
+        flat = [word for group in words for word in group]
+        twice = next((word for word in flat if flat.count(word) > 1), None)
+        if twice is not None:
+            raise FileError(path, f"answers: the label word {twice!r:.60} is given twice", line)
         return None
     if answers == "letters":
         return None

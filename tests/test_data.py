@@ -108,8 +108,11 @@ def test_an_expression_that_fails_names_row_and_key() -> None:
 
 
 def test_clusters_are_text() -> None:
-    rows = [{"text": "x", "label": 0, "doc": 7}, {"text": "y", "label": 0, "doc": None}]
-    assert [example.cluster for example in load(make_task(cluster="doc"), {"test": rows}).role("report")] == ["7", None]
+    task = make_task(cluster="doc")
+    rows = [{"text": "a", "label": 0, "doc": 7}, {"text": "b", "label": 0, "doc": None}]
+    assert [example.cluster for example in load(task, {"test": rows[:1]}).role("report")] == ["7"]
+    with pytest.raises(DataError, match=r"cluster \(doc\): is null; every item must belong to a group"):
+        load(task, {"test": rows})
 
 
 # Roles

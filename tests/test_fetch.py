@@ -25,7 +25,8 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, project: Project, tiny_gpt2: Path)
     monkeypatch.setattr(hub, "reachable", functools.cache(lambda: True))
     rows = datasets.Dataset.from_list([{"text": "fine", "label": 1}, {"text": "poor", "label": 0}])
     made = datasets.DatasetDict({"train": rows, "test": rows})
-    made["train"].info.download_checksums = {f"hf://datasets/someone/mood@{COMMIT}/train.parquet": {}}
+    made.save_to_disk(project.root / "datasets" / COMMIT)
+    made = datasets.load_from_disk(project.root / "datasets" / COMMIT)
 
     def load_dataset(path: str, *_: Any, **__: Any) -> datasets.DatasetDict:
         if path != "someone/mood":

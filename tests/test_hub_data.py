@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import time
 import urllib.error
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,13 +38,14 @@ def _switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, _switch: None) -> dict[str, Any]:
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _switch: None) -> dict[str, Any]:
     """Stands in for the hub: one data set, and what it was asked for."""
     import datasets
 
     made = datasets.DatasetDict({"test": datasets.Dataset.from_list(ROWS), "train": datasets.Dataset.from_list(ROWS)})
-    checksums = {f"hf://datasets/someone/t@{COMMIT}/data/test-00000-of-00001.parquet": {"num_bytes": 1}}
-    made["test"].info.download_checksums = checksums
+    cached = tmp_path / "someone___t/small/0.0.0" / COMMIT
+    made.save_to_disk(cached)
+    made = datasets.load_from_disk(cached)
     seen: dict[str, Any] = {}
 
     def load_dataset(path: str, name: str | None = None, **options: Any) -> datasets.DatasetDict:
@@ -65,11 +68,27 @@ def test_rows_from_the_hub_with_the_revision_that_was_read(asked: dict[str, Any]
 
 
 @pytest.mark.usefixtures("online", "asked")
-def test_the_revision_asked_for_stands_in_where_none_can_be_seen() -> None:
+def test_the_revision_asked_for_stands_in_where_none_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    datasets.load_dataset("someone/t")["test"].info.download_checksums = None
+    made = datasets.DatasetDict({"test": datasets.Dataset.from_list(ROWS)})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
     assert HubSource(make_task(source={"hub": "someone/t", "revision": "v1"})).revision == "v1"
+
+
+@pytest.mark.usefixtures("online", "asked")
+def test_a_folder_here_is_never_taken_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "someone/t").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="someone/t is also a path here"):
+        HubSource(make_task())
+
+
+@pytest.mark.usefixtures("asked")
+def test_another_revision_in_the_cache_than_the_task_names_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    with pytest.raises(DataError, match=f"the local cache holds revision {COMMIT}, but tasks/t.yaml names {'f' * 40}"):
+        HubSource(make_task(source={"hub": "someone/t", "revision": "f" * 40}))
 
 
 @pytest.mark.usefixtures("online", "asked")
@@ -149,6 +168,7 @@ def test_the_hub_is_not_probed_when_it_is_switched_off(monkeypatch: pytest.Monke
         (None, True),
         (urllib.error.HTTPError("https://hub.example", 403, "no", Message(), None), True),  # it answered
         (urllib.error.URLError("no route"), False),
+        (http.client.BadStatusLine("not HTTP"), False),
         (TimeoutError(), False),
     ],
 )

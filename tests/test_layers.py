@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 # A module may import only what stands above it. The modules of one line may also import those to their left.
 # A package is one name to others; the modules inside it, such as sandbox.values, are for that package alone.
 LAYERS = """
-errors records
+errors records terminal
 files hub search_path strict_yaml
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics columns rules

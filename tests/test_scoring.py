@@ -275,11 +275,18 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
 
 
 def test_after_out_of_memory_later_batches_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = []
+
+    def fail() -> None:
+        failures.append(1)
+        no_torch_memory()
+
     model = build("llama")
-    monkeypatch.setattr(model, "forward", fails_above(2, no_torch_memory, model.forward))
+    monkeypatch.setattr(model, "forward", fails_above(2, fail, model.forward))
     scorer = RowScorer(model, batch_tokens=HUGE)
-    collect(scorer, pack(random_rows()))
-    assert scorer.batch_tokens < HUGE
+    collect(scorer, pack([([i] * 9, 8) for i in range(20)]))
+    assert scorer.batch_tokens == 2 * 8
+    assert len(failures) == 3  # of 20, 10 and 5 rows, and then no more
 
 
 def test_a_row_that_does_not_fit_by_itself_is_an_error_that_gives_its_length(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,15 @@ def test_the_right_answer_has_the_star() -> None:
 
 
 def test_escape_sequences_in_data_do_not_reach_a_terminal() -> None:
-    hostile = Prompt("id", (Segment("query", "prefix", "\x1b]0;owned\x07 Mood: "),), PROMPT.answers, ())
-    assert "\x1b]0;" not in shown(lambda console: show.show_prompt(console, hostile, ITEM), terminal=True)
+    hostile = Prompt("id", (Segment("query", "prefix", "\x1b]0;owned\x07\x9b31m Mood: "),), PROMPT.answers, ())
+    text = shown(lambda console: show.show_prompt(console, hostile, ITEM), terminal=True)
+    assert "␛]0;owned␇\ufffd31m" in text
+    assert not {"\x07", "\x9b"} & set(text)
+
+
+def test_control_characters_and_tabs_are_piped_as_they_are() -> None:
+    odd = Prompt("id", (Segment("query", "prefix", "a\tb\r\nc\x0bd\x07 Mood: "),), PROMPT.answers, ())
+    assert shown(lambda console: show.show_prompt(console, odd, ITEM)).startswith(odd.text)
 
 
 def test_tokens_stand_between_bars_and_the_scored_span_in_brackets() -> None:
@@ -79,6 +86,7 @@ def test_tokens_stand_between_bars_and_the_scored_span_in_brackets() -> None:
 def test_preview_prints_the_wanted_item_with_its_demonstrations(
     project: Project, capsys: pytest.CaptureFixture[str], shots: int
 ) -> None:
+    (project.root / "prompts/mood/a-broken.jinja").write_text("no front matter")  # fails only what uses it
     preview("mood", None, {"item": 2, "shots": shots, "demo_seed": 0, "data_dir": project.root / "data"})
     out = capsys.readouterr().out
     assert out.startswith("mood/plain, item 2 of 20")

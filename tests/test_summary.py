@@ -446,7 +446,19 @@ def test_a_frame_has_one_number_a_column() -> None:
     assert frame["accuracy_best"].tolist() == [1.0, 0.5]
 
 
-@pytest.mark.parametrize("key", ["split", "demos", "rule", "dtype", "bos", "shots", "data"])
+@pytest.mark.parametrize(
+    ("title", "change"),
+    [("items", {"items": "another"}), ("pool", {"pool_hash": "p1"}), ("task file", {"task_reading": "r1"})],
+)
+def test_rows_that_would_look_alike_show_what_they_differ_in(title: str, change: dict[str, Any]) -> None:
+    titles, _, *lines = markdown(summarise([cell(RIGHT, pool_hash="p0"), cell(RIGHT, **{"pool_hash": "p0", **change})]))
+    assert len({line[titles.index(title)] for line in lines}) == 2
+    assert title not in tables.columns(two_rows())
+
+
+@pytest.mark.parametrize(
+    "key", ["split", "demos", "rule", "dtype", "bos", "shots", "data", "pool_hash", "task_reading", "tokenizer_hash"]
+)
 def test_json_and_csv_tell_rows_apart_by_every_setting(key: str) -> None:
     other = {"shots": 4, "demos": "balanced"}.get(key, "other")
     rows = summarise([cell(RIGHT), cell(RIGHT, **{key: other})])

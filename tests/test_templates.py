@@ -250,6 +250,8 @@ def test_an_expression_that_gives_no_words_names_the_item(tmp_path: Path, expres
         ("[[a, null], b]", "2: answers: the label word None is not text; put it in quotes"),
         ('["", b]', "2: answers: every label word must be non-empty text"),
         ('["  ", b]', "2: answers: every label word must be non-empty text"),
+        ("[a, a]", "2: answers: the label word 'a' is given twice"),
+        ("[[a, b], [b, c]]", "2: answers: the label word 'b' is given twice"),
         ("[[], b]", "2: answers: must give a list of words"),
         ("words", "2: answers: must be a list of words, letters, or an expression"),
         ("{a: b}", "2: answers: must be a list of words, letters, or an expression"),
