@@ -35,11 +35,16 @@ check: $(VENV)/installed-test
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# The small CPU build of torch, where there is no NVIDIA driver and its index can be reached; else what your index serves.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+FIND_CPU_INDEX = command -v nvidia-smi >/dev/null 2>&1 || $(PYTHON) -c "from urllib.request import urlopen; \
+  urlopen('$(CPU_INDEX)/torch/', timeout=3); print('--extra-index-url $(CPU_INDEX)')" 2>/dev/null
+
 # torch goes first and by itself, so that the constraint, not a dependency of something else, chooses its build.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch
+	$(PIP) $$($(FIND_CPU_INDEX)) torch
 	$(PIP) --editable .
 	touch $@
 

@@ -60,6 +60,11 @@ class Result(Leaderboard):
     def manifest(self) -> dict[str, Any]:
         return self.runs[0].manifest
 
+    @property
+    def notices(self) -> list[str]:
+        """What the run had to say, and what to know before believing the table."""
+        return [*self.manifest["notices"], *super().notices]
+
 
 def run(*, reporter: Reporter | None = None, **options: Any) -> Result:
     """Evaluate a grid of prompts; the keyword arguments are the options of ``harness run`` with underscores.

@@ -138,7 +138,8 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     reporter = ConsoleReporter(Console(stderr=True, emoji=False))
     finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
     rows = summarise(read_cells([stored_run(finished.path)]))
-    _print_rows(rows, chosen, notices(rows))
+    told = reporter.notices if chosen == "json" else []  # otherwise they stand on standard error already
+    _print_rows(rows, chosen, [*told, *notices(rows)])
     if chosen == "table":
         click.echo(f"\nstored in {finished.path}", err=True)
 

@@ -60,7 +60,10 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
         roles: set[Role] = {options.split, "pool"} if any(options.shots) else {options.split}
         data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
         if data.duplicates:
-            reporter.notice(f"{task.name}: {data.duplicates} rows of the pool equal a reported item and are not used")
+            found = "1 row of the pool equals" if data.duplicates == 1 else f"{data.duplicates} rows of the pool equal"
+            reporter.notice(
+                f"{task.name}: {found} a reported item and {'is' if data.duplicates == 1 else 'are'} not used"
+            )
         items = limited(data.role(options.split), options.limit, options.seed)
         rules: tuple[RuleName, ...] = options.rule or (task.primary_rule,)
         for shots in options.shots:

@@ -7,7 +7,7 @@ tabulating cost no start-up time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,8 @@ _TAKEN = {
     "revision": "--revision",
     "trust_remote_code": "--trust-remote-code",
     "output_loading_info": "harness itself",
+    # They would load files, or a configuration, that the fingerprint does not cover.
+    **dict.fromkeys(("config", "gguf_file", "subfolder", "variant"), "the model's folder"),
 }
 
 
@@ -200,7 +202,8 @@ def _choose_dtype(wanted: Dtype, device: str, config: Any) -> str:
     exact."""
     if wanted != "auto":
         return wanted
-    own = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    found = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+    own = str(found or "float32").removeprefix("torch.")
     return own if device.startswith("cuda") and own in DTYPES else "float32"
 
 
@@ -276,7 +279,12 @@ class PretrainedTokenizer:
         return [self._backend.id_to_token(token) or "?" for token in ids]
 
 
-def load_model(files: ModelFiles) -> torch.nn.Module:
+def input_device(model: torch.nn.Module) -> torch.device:
+    """Where a model takes its input; weights that accelerate keeps elsewhere until they are needed are on ``meta``."""
+    return next(parameter.device for parameter in model.parameters() if parameter.device.type != "meta")
+
+
+def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text: None) -> torch.nn.Module:
     """Load the weights, place them, and make sure that what was loaded is a complete, causal language model.
 
     Raises:
@@ -305,6 +313,9 @@ def load_model(files: ModelFiles) -> torch.nn.Module:
         raise ModelError(
             f"{spec.name}: its files lack {len(absent)} weights of a causal language model, such as {absent[0]}"
         )
+    spilled = {str(place) for place in getattr(model, "hf_device_map", {}).values()} & {"cpu", "disk"}
+    if spilled and files.device != "cpu":
+        notice(f"{spec.name}: does not fit on {files.device}; parts of it are kept on {' and '.join(sorted(spilled))}")
     model.eval()
     _check_causal(model, spec.name)
     return model  # type: ignore[no-any-return]
@@ -314,8 +325,8 @@ def _check_causal(model: torch.nn.Module, name: str) -> None:
     """Scores mean nothing if a position sees what comes after it, as in BERT loaded for generation."""
     import torch
 
-    device = next(model.parameters()).device
-    first = torch.arange(3, 11, device=device)[None] % int(getattr(model.config, "vocab_size", 11))
+    device = input_device(model)
+    first = torch.arange(3, 11, device=device)[None] % int(model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
     second = first.clone()
     second[0, -1] = first[0, 0]
     with torch.inference_mode():

@@ -31,6 +31,15 @@ def _integers(value: object) -> object:
     return tuple(int(part) if isinstance(part, str) and re.fullmatch("-?[0-9]+", part) else part for part in parts)
 
 
+def _expanded(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str | Path) else value
+
+
+def _folders(value: object) -> object:
+    return tuple(map(_expanded, value)) if isinstance(value, list | tuple) else (_expanded(value),)
+
+
+Folder = Annotated[Path, BeforeValidator(_expanded)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Integers = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_integers)]
 Rules = Annotated[tuple[RuleName, ...], BeforeValidator(_listed)]
@@ -55,9 +64,9 @@ class RunOptions(BaseModel):
     limit: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     data: DataChoice = "auto"
-    data_dir: Path | None = None
-    results: Path = Path("results")
-    include_path: tuple[Path, ...] = ()
+    data_dir: Folder | None = None
+    results: Folder = Path("results")
+    include_path: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
     fresh: bool = False
     dtype: Dtype = "auto"
     device: str = "auto"
@@ -110,8 +119,8 @@ def read_grid(path: Path) -> dict[str, Any]:
     """The options in a grid file.
 
     Raises:
-        UsageError: there is no such file. FileError: it is not YAML, has an unknown key or a value that no option
-        takes.
+        UsageError: there is no such file.
+        FileError: it is not YAML, has an unknown key or a value that no option takes.
     """
     try:
         text = path.read_text(encoding="utf-8")

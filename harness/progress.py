@@ -1,5 +1,8 @@
-"""Says what a run is doing: notices and progress. The command line shows them on standard error; the API stays
-quiet."""
+"""Says what a run is doing: notices, remarks and progress.
+
+A notice is about the results and is kept with them; a remark is about this run alone, and another may not have it. The
+command line shows both on standard error; the API stays quiet.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ class Reporter(Protocol):
 
     def notice(self, text: str) -> None: ...
 
+    def remark(self, text: str) -> None: ...
+
     def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Advance]:
         """A stage of ``total`` units; call what it gives with the number just finished."""
         ...
@@ -33,6 +38,9 @@ class QuietReporter:
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
+
+    def remark(self, text: str) -> None:
+        pass
 
     @contextmanager
     def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:
@@ -48,6 +56,9 @@ class ConsoleReporter(QuietReporter):
 
     def notice(self, text: str) -> None:
         super().notice(text)
+        self.remark(text)
+
+    def remark(self, text: str) -> None:
         self.console.print(visible(text), style="dim", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager

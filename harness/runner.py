@@ -111,17 +111,17 @@ def _score(
     with clock.stage("looking up scores"):
         found_at, found = store.find(requests.keys)
     for path in store.damaged:
-        reporter.notice(f"{path}: damaged, not read")
+        reporter.remark(f"{path}: damaged, not read")
     known = found_at >= 0
     stored = np.full(len(requests), np.nan)
     stored[known] = found.sums[found_at[known]]
     missing = np.arange(len(requests)) if options.fresh else np.flatnonzero(~known)
     manifest.requests = {"distinct": len(requests), "from store": len(requests) - len(missing), "scored": 0}
     if not len(missing):
-        reporter.notice(f"all {len(requests):,} scores were in the store, so the model was not loaded")
+        reporter.remark(f"all {len(requests):,} scores were in the store, so the model was not loaded")
         return stored
     with clock.stage("loading the model"):
-        scorer: Scorer = RowScorer(load_model(files))
+        scorer: Scorer = RowScorer(load_model(files, reporter.notice))
     manifest.model = {**manifest.model, "engine": scorer.name}
     already = {bytes(key) for key in requests.keys[known]}
     with clock.stage("scoring"):
@@ -131,7 +131,7 @@ def _score(
     sums[[row_of[bytes(key)] for key in scores.keys]] = scores.sums
     if options.fresh and known.any():
         worst = float(np.abs(sums - stored)[known].max())
-        reporter.notice(f"{int(known.sum()):,} stored scores were computed again; largest difference {worst:.1e}")
+        reporter.remark(f"{int(known.sum()):,} stored scores were computed again; largest difference {worst:.1e}")
     return sums
 
 

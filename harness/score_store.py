@@ -82,7 +82,7 @@ class ScoreStore:
         self._written = [path]
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith("."))
+        return sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith(".") and path.exists())
 
     def _read(self, path: Path, wanted: pa.Array) -> pa.Table | None:
         try:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from harness.columns import Requests, Scores
 from harness.errors import ModelError
+from harness.models import input_device
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ class RowScorer:
 
     def __init__(self, model: torch.nn.Module, *, batch_tokens: int | None = None) -> None:
         self.model = cast(Any, model)
-        self.device: torch.device = next(model.parameters()).device
+        self.device = input_device(model)
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 4_096)
         self._keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         self.n_vocabulary = int(self.model.get_input_embeddings().num_embeddings)

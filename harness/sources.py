@@ -82,8 +82,10 @@ def row_source(task: Task, data: DataChoice, data_dir: Path | None, notice: Call
 
     Raises:
         DataError: the named folder is missing or lacks the task, or the rows are nowhere to be had.
-        UsageError: the task has no sample, and one is asked for.
+        UsageError: the task has no sample, and one is asked for; or a folder is named as well.
     """
+    if data != "auto" and data_dir is not None:
+        raise UsageError(f"--data {data} and --data-dir {data_dir}: name one of them")
     if data == "sample":
         return sample_source(task)
     named = data_dir or (Path(found) if (found := os.environ.get("HARNESS_DATA_DIR")) else None)

@@ -55,7 +55,7 @@ def mean_interval(values: Floats, clusters: npt.NDArray[np.int64] | None = None)
     if groups < 2:
         return Interval(mean, float("nan"), float("nan"))
     half = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * standard_error(values, clusters)
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+    return _interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def bootstrap_interval(
@@ -100,4 +100,9 @@ def bootstrap_interval(
         method="percentile",
         rng=np.random.default_rng(SEED),
     )
-    return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
+    return _interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
+
+
+def _interval(mean: float, low: float, high: float) -> Interval:
+    """An interval, whose ends are nan where no two observations differ: they tell nothing of the spread."""
+    return Interval(mean, low, high) if low < high else Interval(mean, float("nan"), float("nan"))

@@ -140,6 +140,10 @@ def describe(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] == "literal_error" and expected:
         choices = re.findall(r"'([^']*)'", str(expected))
         return f"{where}: unknown value {error['input']!r}{suggest(str(error['input']), choices)}".removeprefix(": ")
+    if error["type"] in ("int_type", "int_parsing", "int_from_float"):
+        return f"{where}: must be a whole number, not {_short(error['input'])}".removeprefix(": ")
+    if error["type"] == "greater_than_equal":
+        return f"{where}: must be at least {error['ctx']['ge']}, not {_short(error['input'])}".removeprefix(": ")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     shown = "" if isinstance(error["input"], dict) else f" (found {_short(error['input'])})"
     return f"{where}: {_one_line(message)}{shown}".removeprefix(": ")

@@ -7,7 +7,7 @@ items, scoring rule, demonstration strategy, dtype and BOS policy each make a ro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -141,7 +141,8 @@ def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[Cel
     """The cells of finished runs; ``tasks``, names or patterns, keeps those alone.
 
     Raises:
-        UsageError: a name or pattern that fits no task of any run. HarnessError: a file is damaged.
+        UsageError: a name or pattern that fits no task of any run.
+        HarnessError: a file is damaged.
     """
     found: list[CellResult] = []
     present: set[str] = set()
@@ -212,7 +213,7 @@ def summarise(cells: Iterable[CellResult]) -> list[Row]:
 
 
 def _row(cells: list[CellResult]) -> Row:
-    first = cells[0]
+    first = max(cells, key=lambda cell: cell.created)  # a task file's latest metrics and labels count
     n_labels = 1 + max(int(max(cell.gold.max(), cell.prediction.max())) for cell in cells)
     labels = first.labels or [f"option {index + 1}" for index in range(n_labels)]
     n_labels = max(n_labels, len(labels))
@@ -264,11 +265,18 @@ def _shares(labels: Ints, n_labels: int) -> list[float]:
     return (counts / max(1, counts.sum())).tolist()  # type: ignore[no-any-return]
 
 
+def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    """Rows with names to speak of them; settings are named only where a shorter name would fit several rows."""
+    short = [f"{row.signature['model']}, {row.task_label}, {row.signature['shots']}-shot" for row in rows]
+    for row, name in zip(rows, short, strict=True):
+        settings = [str(row.signature[key]) for key in ("demos", "rule", "dtype") if row.signature[key] is not None]
+        yield row, name if short.count(name) == 1 else f"{name} ({', '.join(settings)}, n {row.n})"
+
+
 def notices(rows: Iterable[Row]) -> list[str]:
     """What a reader must know before believing a row."""
     found = []
-    for row in rows:
-        name = f"{row.signature['model']}, {row.task_label}, {row.signature['shots']}-shot"
+    for row, name in _named(list(rows)):
         top = int(np.argmax(row.predicted_share))
         share, gold = row.predicted_share[top], row.gold_share[top]
         if share > 0.8 and share - gold > 0.2:

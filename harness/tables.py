@@ -63,7 +63,7 @@ def _too_long(row: Row) -> int:
 
 def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str]) -> list[str]:
     """A row's values as text, under the given titles; metrics in percent, with their 95% interval."""
-    accuracy = row.metrics["accuracy"]
+    primary = row.metrics[row.primary]
     values = {
         "task": row.task_label,
         "split": str(row.signature["split"]),
@@ -71,9 +71,9 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "k": str(row.signature["shots"]),
         "n": str(row.n),
         "prompts": _prompts(row),
-        "worst": f"{100 * accuracy.worst:.1f} {accuracy.worst_template}",
-        "best": f"{100 * accuracy.best:.1f} {accuracy.best_template}",
-        "spread": f"{100 * accuracy.spread:.1f}",
+        "worst": f"{100 * primary.worst:.1f} {primary.worst_template}",
+        "best": f"{100 * primary.best:.1f} {primary.best_template}",
+        "spread": f"{100 * primary.spread:.1f}",
         "ties": str(row.ties),
         "too long": str(row.too_long),
         "predicted (gold)": _shares(row),

@@ -271,7 +271,8 @@ class Catalogue:
         """The task called ``name``.
 
         Raises:
-            UsageError: there is none. FileError: its file is wrong.
+            UsageError: there is none.
+            FileError: its file is wrong.
         """
         if name not in self.paths:
             raise UsageError(f"unknown task {name!r}{suggest(name, self.names(), what='tasks')}")

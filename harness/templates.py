@@ -158,7 +158,8 @@ def load_template(path: Path, task: Task) -> Template:
     """Read, check and compile one template for a task.
 
     Raises:
-        FileError: a mistake in the front matter. TemplateError: one in the body.
+        FileError: a mistake in the front matter.
+        TemplateError: one in the body.
     """
     source = _read(path)
     match = _FRONT.match(source)
@@ -270,7 +271,8 @@ def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all
     """The templates of a task that ``wanted`` names: ``all``, ``plain``, ``sst2/plain`` or a pattern, sorted by name.
 
     Raises:
-        UsageError: a name matches nothing, or the task has no template at all. FileError: a chosen file is wrong.
+        UsageError: a name matches nothing, or the task has no template at all.
+        FileError: a chosen file is wrong.
     """
     found, _ = find_templates(task, search)
     if not found:

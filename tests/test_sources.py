@@ -64,7 +64,13 @@ def test_the_named_folder_comes_before_the_environment_and_both_before_the_hub(
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "environment"))
     assert choose().location == str(tmp_path / "environment/t")
     assert choose(data_dir=tmp_path / "named").location == str(tmp_path / "named/t")
-    assert choose("hub", tmp_path / "named").origin == "hub"
+    assert choose("hub").origin == "hub"
+
+
+@pytest.mark.parametrize("choice", ["hub", "sample"])
+def test_a_folder_beside_another_choice_is_an_error(tmp_path: Path, choice: str) -> None:
+    with pytest.raises(UsageError, match="name one of them"):
+        choose(choice, tmp_path)
 
 
 @pytest.mark.usefixtures("no_hub", "sample")
@@ -108,8 +114,8 @@ def test_a_task_without_a_sample_has_no_stand_in() -> None:
 
 
 @pytest.mark.usefixtures("hub")
-def test_the_sample_when_asked_for_comes_before_all_else(sample: Path, tmp_path: Path) -> None:
-    assert choose("sample", tmp_path).location == str(sample)
+def test_the_sample_when_asked_for_comes_before_all_else(sample: Path) -> None:
+    assert choose("sample").location == str(sample)
 
 
 @pytest.mark.usefixtures("sample")

@@ -208,11 +208,11 @@ def test_a_fitting_document_gives_the_model() -> None:
         ("inner: {height: 2}\nname: 3", "some.yaml:12: name: Input should be a valid string (found 3)"),
         (
             "name: x\ninner: {height: tall}",
-            "some.yaml:12: inner.height: Input should be a valid integer (found 'tall')",
+            "some.yaml:12: inner.height: must be a whole number, not 'tall'",
         ),
         (
             "name: x\ninner: {height: true}",
-            "some.yaml:12: inner.height: Input should be a valid integer (found True)",
+            "some.yaml:12: inner.height: must be a whole number, not True",
         ),
     ],
 )
