@@ -5,21 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-SHARED ?= $(or $(HARNESS_SHARED),../shared)
-MODEL ?= $(wildcard $(SHARED)/models/stories260K)
-DATA ?= $(wildcard $(SHARED)/data)
 RESULTS ?= results
-LIMIT ?= 100
 
 .PHONY: demo test test-all check clean
 
 demo: $(VENV)/installed
-ifneq ($(and $(MODEL),$(DATA)),)
-	$(BIN)/harness run --tasks sst2 --shots 0,4 --model $(MODEL) --data-dir $(DATA) --limit $(LIMIT) --results $(RESULTS)
-	$(BIN)/harness leaderboard --results $(RESULTS)
-else
-	@echo "make demo MODEL=<folder of a causal language model> DATA=<folder that holds sst2/train.jsonl and sst2/validation.jsonl>" >&2; exit 2
-endif
+	$(BIN)/harness run --tasks sst2 --shots 0,4 --data sample --results $(RESULTS)
 
 test: check
 	$(BIN)/python -m pytest -q -m "not slow"

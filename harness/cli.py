@@ -97,7 +97,9 @@ def _data_options(command: Function) -> Function:
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
 @_names_option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'.")
 @_names_option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]")
-@click.option("--model", metavar="PATH|HUB_ID", help="A causal language model: a folder, or an id on the hub.")
+@click.option(
+    "--model", metavar="PATH|HUB_ID", help="A causal language model: a folder, or an id on the hub.  [default: builtin]"
+)
 @_names_option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]")
 @_names_option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]")
 @_names_option("--rule", metavar="RULE,...", help="sum, token, char or byte.  [default: the task's own]")
@@ -133,15 +135,22 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
         values["model_arg"] = dict(_model_argument(text) for text in model_arg)
     if not values.get("tasks"):
         raise UsageError("--tasks is needed; 'harness list tasks' shows them")
-    if not values.get("model"):
-        raise UsageError("--model is needed: a folder with a causal language model, or its id on the hub")
     reporter = ConsoleReporter(Console(stderr=True, emoji=False))
+    if "model" not in values:
+        reporter.remark("no --model given: the small built-in one is used; name a real one with --model PATH or HUB_ID")
     finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
     rows = summarise(read_cells([stored_run(finished.path)]))
     told = reporter.notices if chosen == "json" else []  # otherwise they stand on standard error already
     _print_rows(rows, chosen, [*told, *notices(rows)])
     if chosen == "table":
+        known = finished.cells[-1].cell.signature
+        where = "".join(
+            f" --{name.replace('_', '-')} {values[name]}" for name in ("data", "data_dir") if name in values
+        )
         click.echo(f"\nstored in {finished.path}", err=True)
+        click.echo(
+            f"next, see what the model saw: harness show {known['task']} --shots {known['shots']}{where}", err=True
+        )
 
 
 @cli.command("leaderboard")

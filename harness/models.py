@@ -18,9 +18,13 @@ from harness.encode import Encoding
 from harness.errors import ModelError, UsageError, suggest
 from harness.fingerprint import model_fingerprint
 from harness.records import digest
+from harness.search_path import builtin_folder
 
 if TYPE_CHECKING:
     import torch
+
+# The small demonstration model that is part of the package.
+BUILTIN = "builtin"
 
 BosPolicy = Literal["auto", "always", "never"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -77,7 +81,7 @@ class ModelFiles:
     @property
     def label(self) -> str:
         """The name that tables show."""
-        if self.revision is not None:
+        if self.revision is not None or self.spec.name == BUILTIN:
             return self.spec.name
         return self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
 
@@ -116,6 +120,8 @@ def locate_model(spec: ModelSpec) -> ModelFiles:
 
 
 def _local_folder(spec: ModelSpec) -> Path | None:
+    if spec.name == BUILTIN:
+        return builtin_folder() / "model"
     path = Path(spec.name).expanduser()
     if path.is_dir():
         return path

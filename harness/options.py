@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.errors import FileError, UsageError, suggest
-from harness.models import BosPolicy, Dtype, ModelSpec
+from harness.models import BUILTIN, BosPolicy, Dtype, ModelSpec
 from harness.records import RuleName
 from harness.shots import Strategy
 from harness.sources import DataChoice
@@ -54,7 +54,7 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     tasks: Strings
-    model: str
+    model: str = BUILTIN
     shots: Integers = (0,)
     prompts: Strings = ("all",)
     demo_seeds: Integers = (0,)

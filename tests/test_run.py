@@ -499,8 +499,12 @@ def test_wrong_options_are_named_as_the_command_line_spells_them(given: dict[str
 
 
 def test_missing_options_are_named() -> None:
-    with pytest.raises(UsageError, match="--model is needed"):
-        RunOptions.read({"tasks": "a"})
+    with pytest.raises(UsageError, match="--tasks is needed"):
+        RunOptions.read({"model": "m"})
+
+
+def test_the_built_in_model_is_the_default() -> None:
+    assert RunOptions.read({"tasks": "a"}).model == "builtin"
 
 
 def test_grid_file_gives_the_options_of_the_python_api(tmp_path: Path) -> None:
