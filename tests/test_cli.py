@@ -71,7 +71,6 @@ def expect(outcome: Outcome, status: int, *fragments: str) -> None:
         (["show", "mood", "--shots", "-1"], ["--shots", "-1"]),
         (["show", "mood", "--shots", "two"], ["--shots", "'two'"]),
         (["run"], ["--tasks", "harness list tasks"]),
-        (["run", "--tasks", "mood"], ["--model"]),
         (["run", "--model", "./nothing"], ["--tasks"]),
         (["run", "--tasks"], ["--tasks"]),
         (["run", "one.yaml", "two.yaml"], ["two.yaml"]),
@@ -798,7 +797,6 @@ def test_typed_options_override_the_grid(harness: Commands, project: Project, ti
 
 def test_grid_file_may_leave_the_model_to_the_command_line(harness: Commands, project: Project) -> None:
     project.write("grid.yaml", "tasks: [mood]\ndata_dir: data\n")
-    expect(harness("run", "grid.yaml"), 2, "--model")
     expect(harness("run", "grid.yaml", "--model", "./nothing"), 1, "nothing: no such folder")
 
 
