@@ -228,7 +228,7 @@ def _step(
 
 
 def _restore(path: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer]) -> None:
-    state = torch.load(path)
+    state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     for optimizer, found in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(found)
