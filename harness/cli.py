@@ -136,8 +136,6 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     if not values.get("tasks"):
         raise UsageError("--tasks is needed; 'harness list tasks' shows them")
     reporter = ConsoleReporter(Console(stderr=True, emoji=False))
-    if "model" not in values:
-        reporter.remark("no --model given: the small built-in one is used; name a real one with --model PATH or HUB_ID")
     finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
     rows = summarise(read_cells([stored_run(finished.path)]))
     told = reporter.notices if chosen == "json" else []  # otherwise they stand on standard error already

@@ -28,7 +28,6 @@ BUILTIN = "builtin"
 
 BosPolicy = Literal["auto", "always", "never"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-BOS_POLICIES: tuple[BosPolicy, ...] = get_args(BosPolicy)
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 # Names that configurations use for the most positions a model can read.

@@ -74,6 +74,8 @@ def run(options: RunOptions, reporter: Reporter | None = None, command: Sequence
     with clock.stage("reading"):
         search = SearchPath.default(options.include_path)
         cells = list(plan_cells(options, search, reporter))
+    if "model" not in options.model_fields_set:
+        reporter.remark("no --model given: the small built-in one is used; name a real one with --model PATH or HUB_ID")
     with clock.stage("tokenizer"):
         files = locate_model(options.model_spec)
         tokenizer = PretrainedTokenizer(files)

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from harness.summary import MetricSummary, Row
 from harness.terminal import visible
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 Format = Literal["table", "markdown", "csv", "latex", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 # Settings that get a column only where rows of one task differ in them, so that an ordinary table stays narrow.
 _SETTINGS = {"data": "data", "data_hash": "data hash", "demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
