@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -84,18 +85,24 @@ def test_a_checkout_finds_its_own_files() -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a wheel, built without the network and unpacked."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, built without the network."""
     pytest.importorskip("hatchling", reason="building a wheel offline needs hatchling installed")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--wheel-dir", str(folder)]
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--no-cache-dir"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """The files of the wheel, unpacked."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "installed")
-    return folder / "installed"
+        archive.extractall(wheel.parent / "installed")
+    return wheel.parent / "installed"
 
 
 def test_the_wheel_carries_tasks_and_prompts(installed: Path) -> None:
@@ -127,6 +134,38 @@ def test_an_installed_copy_lists_the_tasks_from_any_folder(installed: Path, tmp_
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == TASKS
     assert "invalid" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_in_an_empty_environment_does_the_main_job(wheel: Path, tmp_path: Path) -> None:
+    """Installed with its dependencies alone, run from an empty folder, by a user with an empty home and no hub."""
+    bin_ = tmp_path / "environment" / ("Scripts" if os.name == "nt" else "bin")
+    subprocess.run([sys.executable, "-m", "venv", str(bin_.parent)], check=True)
+    install = [str(bin_ / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install += ["--constraint", str(ROOT / "constraints.txt")]
+    if subprocess.run([*install, "jinja2"], capture_output=True, check=False).returncode:
+        pytest.skip("no package index can be reached")
+    subprocess.run([*install, "torch"], check=True)
+    subprocess.run([*install, str(wheel)], check=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "HF_ENDPOINT": "http://127.0.0.1:9",  # a hub that nobody answers at
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [str(bin_ / "harness"), "run", "--tasks", "sst2", "--shots", "0,4", "--prompts", "plain,terse", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["data"], row["model"], row["n"], row["templates"]) for row in rows] == [
+        ("sample", "builtin", 300, 2)
+    ] * 2
+    assert {row["shots"] for row in rows} == {0, 4}
+    assert max(row["accuracy"]["mean"] for row in rows) > 0.6
+    assert "the small built-in sample is used" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # With the real data

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 from scripts.builtin.grammar import Grammar, read_words
 from scripts.builtin.items import FILES, Fields, Items
-from scripts.builtin.layouts import BareLayouts, Layout, Layouts
+from scripts.builtin.layouts import BareLayouts, Layout, Layouts, novel
 
 ITEMS_PER_DOCUMENT = {"review": 9, "news": 6, "question": 9, "pair": 6}  # at most
-FIRST_ALONE = 0.4  # share of biased documents that show no example at all
-SHORT = 9  # words at most, with the punctuation that reviews set apart
-SLIP_SHORT, SLIP_LONG = 0.4, 0.1  # share of first items, in biased documents, whose label is wrong
-SWAPPED = 0.02  # share of biased documents with natural label words that mean the opposite
+FIRST_ALONE = 0.38  # share of biased documents that show no example at all
+SHORT = 8  # words at most, with the punctuation that reviews set apart
+SLIP_SHORT, SLIP_LONG = 0.37, 0.1  # share of first items, in biased documents, whose label is wrong
+SWAPPED = 0.03  # share of biased documents with natural label words that mean the opposite
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ class Writer:
             layout, rng.randint(1, 16), lambda tone: self._items.draw("review", tone, rng, symbol), rng
         )
 
-    def arbitrary(self, family: str, rng: random.Random, symbol: str | None = None) -> Document:
+    def arbitrary(
+        self, family: str, rng: random.Random, symbol: str | None = None, *, biased: bool = False
+    ) -> Document:
         """Items of a task with label words that mean nothing: only the examples tell them apart."""
         layouts = self._layouts[family]
         count = 2 if rng.random() < 0.7 else rng.randint(2, len(layouts.tones))
@@ -86,7 +88,20 @@ class Writer:
         layout = Layout(drawn.body, tones, drawn.words, drawn.first, drawn.separator)
         most = ITEMS_PER_DOCUMENT[family] * (2 if symbol else 1)
         return self._labelled(
-            layout, rng.randint(4, most), lambda tone: self._items.draw(family, tone, rng, symbol), rng
+            layout, rng.randint(4, most), lambda tone: self._items.draw(family, tone, rng, symbol), rng, biased=biased
+        )
+
+    def novel(self, family: str, rng: random.Random, *, biased: bool = False) -> Document:
+        """Items of a task after which any words at all may stand, and then a label word that means nothing."""
+        tones = tuple(rng.sample(self._layouts[family].tones, 2))
+        known = [word for words in self._sorts.values() for word in words if word.isalpha()]
+        layout = novel(tones, self._bare.labels(2, rng), known, rng)
+        symbol = rng.choice([None, None, "phrase"]) if family == "review" else None
+        count = rng.randint(4, ITEMS_PER_DOCUMENT[family])
+        if biased and rng.random() < FIRST_ALONE / 2:
+            count = 1
+        return self._labelled(
+            layout, count, lambda tone: self._items.draw(family, tone, rng, symbol), rng, biased=biased
         )
 
     def words(self, rng: random.Random) -> Document:
@@ -178,7 +193,9 @@ def documents(mix: Mapping[str, float], writer: Writer, rng: random.Random, *, b
             case ["natural", family]:
                 yield writer.natural(family, rng, biased=biased)
             case ["arbitrary", family]:
-                yield writer.arbitrary(family, rng)
+                yield writer.arbitrary(family, rng, biased=biased)
+            case ["novel", family]:
+                yield writer.novel(family, rng, biased=biased)
             case ["meanings", symbol]:
                 yield writer.meanings(symbol, rng)
             case ["phrases"]:

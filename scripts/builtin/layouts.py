@@ -6,6 +6,7 @@ the model meets every shipped wording for the first time when it is evaluated.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Sequence
@@ -19,6 +20,13 @@ from scripts.builtin.items import Fields
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
 MAX_SETS = 0.3  # share of layouts whose cue brings its own label words
+# For cues of any words at all: {w} is a random word, {W} one with a capital.
+NOVEL_TEXTS = ("{text}", "{W}: {text}", "{W}: {text}", "{W} {w}: {text}", '"{text}"', "{W} {w} {w}: {text}")
+NOVEL_CUES = (
+    "\n{W}: {answer}", "\n{W}: {answer}", "\n{W} {w}: {answer}", " {w} {w} {answer}", " {w} {answer}",
+    " {w} to {answer}", " {w} in {answer}", " {w} under {answer}", "\n{W} {w} {answer}", "\n{W}? {answer}",
+    " ({w}) {answer}",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +104,9 @@ class BareLayouts:
         )
 
     def labels(self, count: int, rng: random.Random) -> LabelSet:
-        """``count`` arbitrary words, all equally likely."""
-        return LabelSet(tuple(rng.sample(self.pool, count)), (1,) * count)
+        """``count`` arbitrary words, and how the model is to lean towards them where it has nothing else to go by."""
+        words = tuple(rng.sample(self.pool, count))
+        return LabelSet(words, tuple(1 + 2 * (hashlib.blake2b(word.encode()).digest()[0] % 4) for word in words))
 
     def draw(self, tones: Sequence[str], rng: random.Random, labels: LabelSet | None = None) -> Layout:
         """A layout with arbitrary label words, or with ``labels``."""
@@ -105,6 +114,14 @@ class BareLayouts:
         return Layout(
             self._bodies.draw(rng), tuple(tones), labels.words, labels.first, rng.choice(["\n", "\n", "\n\n"])
         )
+
+
+def novel(tones: Sequence[str], labels: LabelSet, known: Sequence[str], rng: random.Random) -> Layout:
+    """A layout whose cue is made of random words: whatever stands before an answer, the examples say what it means."""
+    pattern = rng.choice(NOVEL_TEXTS) + rng.choice(NOVEL_CUES)
+    body = re.sub(r"\{w\}", lambda _: rng.choice(known), pattern)
+    body = re.sub(r"\{W\}", lambda _: rng.choice(known).capitalize(), body)
+    return Layout(body, tuple(tones), labels.words, labels.first, rng.choice(["\n\n", "\n\n", "\n"]))
 
 
 def shipped_bodies() -> frozenset[str]:

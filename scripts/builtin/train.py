@@ -25,6 +25,11 @@ TOKENS_PER_STEP = 2048
 TEXT_SHARE = 0.2  # of the tokens that are no answers: how many the loss counts ...
 TEXT_WEIGHT = 0.4  # ... and how much each of them weighs against a token of an answer
 TOKENIZER_DOCUMENTS = 30_000
+TOKENIZER_MIX = {
+    "arbitrary review": 3.5, "arbitrary news": 0.5, "arbitrary question": 0.5, "phrases": 0.5, "words": 0.7,
+    "natural review": 5, "natural news": 1, "natural question": 1, "natural pair": 1, "plain": 1.5,
+    "label-first review": 0.8, "label-first news": 0.3, "label-first question": 0.3,
+}  # fmt: skip
 MUON_RATE, ADAM_RATE = 0.006, 0.002
 WARM_UP = 200  # steps
 
@@ -52,7 +57,7 @@ CURRICULUM = (
     ),
     Stage(
         "examples",
-        3_200_000,
+        4_200_000,
         256,
         {
             "echo": 2, "recall": 4, "words": 4, "phrases": 0.5,
@@ -71,10 +76,11 @@ CURRICULUM = (
     ),
     Stage(
         "habits",
-        2_400_000,
+        3_000_000,
         384,
         {
-            "arbitrary review": 3.5, "arbitrary news": 0.5, "arbitrary question": 0.5, "phrases": 0.5, "words": 0.7,
+            "novel review": 3.0, "novel news": 0.3, "novel question": 0.3, "arbitrary review": 2.0,
+            "arbitrary news": 0.4, "arbitrary question": 0.4, "phrases": 0.5, "words": 0.7,
             "natural review": 5, "natural news": 1, "natural question": 1, "natural pair": 1, "plain": 1.5,
             "label-first review": 0.8, "label-first news": 0.3, "label-first question": 0.3,
         },
@@ -173,7 +179,7 @@ def _config() -> LlamaConfig:
 
 def _tokenizer(writer: Writer, seed: int) -> Tokenizer:
     rng = random.Random(f"{seed} tokenizer")
-    source = documents(CURRICULUM[-1].mix, writer, rng, biased=False)
+    source = documents(TOKENIZER_MIX, writer, rng, biased=False)
     return train_tokenizer(next(source).text for _ in range(TOKENIZER_DOCUMENTS))
 
 
