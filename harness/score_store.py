@@ -37,6 +37,11 @@ class ScoreStore:
         self.damaged: list[Path] = []
         self._written: list[Path] = []
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever stored."""
+        return not self._files()
+
     def find(self, keys: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], Scores]:
         """Look keys up. Returns, for each of the n keys, its row in the scores found, or -1; shape [n].
 

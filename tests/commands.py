@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,29 +146,42 @@ def _command(arguments: list[str], folder: str, moment: Moment | None, pause: fl
     cli.main()
 
 
+class Watched:
+    """A scorer of small forwards that calls ``each`` after every one, before it gives what came out."""
+
+    def __init__(self, scorer: Any, each: Callable[[], None]) -> None:
+        self.name = scorer.name
+        self._scorer = scorer
+        self._each = each
+
+    def score(self, requests: Any) -> Iterator[Any]:
+        for found in self._scorer.score(requests):
+            self._each()
+            yield found
+
+
+def watch_scoring(each: Callable[[], None]) -> Callable[..., Any]:
+    """Something to stand in for ``Scoring._choose``: the engine takes small steps, and calls ``each`` at every one."""
+    from harness.scorers import TreeScorer
+
+    return lambda scoring, requests: Watched(TreeScorer(scoring._load(), width=60), each)
+
+
 def _small_steps(pause: float) -> None:
     import torch
 
-    from harness import runner, scorers
+    from harness import scoring
 
     torch.set_num_threads(1)
-    runner.COMMIT_SECONDS = -1.0
-    scorers.BATCH_TOKENS["cpu"] = 300
-    score = scorers.RowScorer.score
-
-    def slowly(self: Any, requests: Any) -> Iterator[Any]:
-        for found in score(self, requests):
-            yield found
-            time.sleep(pause)
-
-    scorers.RowScorer.score = slowly  # type: ignore[method-assign]
+    scoring.COMMIT_SECONDS = -1.0
+    scoring.Scoring._choose = watch_scoring(lambda: time.sleep(pause))  # type: ignore[method-assign]
 
 
 def _moments(moment: Moment) -> None:
     """Have the signal sent when the moment comes."""
     import pyarrow.parquet as pq
 
-    from harness import run_store, runner, score_store, scorers
+    from harness import run_store, runner, score_store, scoring
 
     seen = 0
 
@@ -191,18 +204,13 @@ def _moments(moment: Moment) -> None:
 
         setattr(owner, name, watched)
 
-    def batches(self: Any, requests: Any, score: Any = scorers.RowScorer.score) -> Iterator[Any]:
-        for found in score(self, requests):
-            strike()
-            yield found
-
     match moment.what:
         case "tokenizer loads":
             around(runner, "locate_model")
         case "model loads":
             around(runner, "load_model")
         case "batch":
-            scorers.RowScorer.score = batches  # type: ignore[method-assign]
+            scoring.Scoring._choose = watch_scoring(strike)  # type: ignore[method-assign]
         case "commit":
             around(score_store.ScoreStore, "add", after=True)
         case "half commit":  # the file is written, but not under its name

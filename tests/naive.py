@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -19,5 +20,9 @@ def score_row(model: Any, tokens: list[int], start: int) -> tuple[list[float], l
     return values, [int(logprobs[place - 1].argmax()) == tokens[place] for place in places]
 
 
-def score_rows(model: Any, requests: Requests) -> list[tuple[list[float], list[bool]]]:
-    return [score_row(model, requests.row(i).tolist(), int(requests.starts[i])) for i in range(len(requests))]
+def score_rows(model: Any, requests: Requests, *, copies: bool = False) -> list[tuple[list[float], list[bool]]]:
+    """``copies``: each by a copy of the model, since some remember the longest row that they have seen."""
+    return [
+        score_row(copy.deepcopy(model) if copies else model, requests.row(i).tolist(), int(requests.starts[i]))
+        for i in range(len(requests))
+    ]

@@ -1,0 +1,157 @@
+"""Scores a trie of requests in one pass: every node is computed once, in preorder, a stretch at a time, in one row.
+
+Whatever a stretch needs of earlier nodes lies on the path to its first node, so the cache is one path and no more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.columns import Requests, Scores
+from harness.errors import ModelError
+from harness.plan import Integers, Plan, plan_requests
+from harness.scorers import attention
+from harness.scorers.attention import Stretch
+from harness.scorers.base import ScoredModel, is_out_of_memory
+from harness.scorers.memory import Width
+from harness.scorers.readout import Readout
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TreeScorer:
+    """Streams a trie through a model that takes masks and positions of its caller's.
+
+    Args:
+        blocked: attend by blocks of queries; otherwise with the model's own attention, which looks at every column.
+        width: nodes per forward; None to follow the device's memory and speed.
+        block: queries per block; None for what suits the device.
+    """
+
+    name = "tree"
+
+    def __init__(
+        self, model: torch.nn.Module, *, blocked: bool = True, width: int | None = None, block: int | None = None
+    ) -> None:
+        self._model = ScoredModel(model)
+        self._blocked = blocked
+        self._block = block or attention.BLOCK.get(self._model.device.type, 256)
+        self._width = Width.fixed(width) if width else Width.of(self._model, blocked=blocked)
+
+    def score(self, requests: Requests) -> Iterator[tuple[Scores, int]]:
+        self._model.check(requests)
+        plan = plan_requests(requests)
+        readout = Readout(plan, requests)
+        cache = PathCache()
+        begin = 0
+        while begin < plan.n_nodes:
+            end = self._end(plan, begin)
+            since = time.monotonic()
+            try:
+                self._compute(plan, begin, end, cache, readout)
+                cache.keep(plan, begin, end)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                cache.undo()
+                if end - begin == 1:
+                    raise ModelError(
+                        f"token {plan.depth[begin] + 1} of a prompt does not fit in the device's memory"
+                    ) from error
+                self._width.halve(end - begin)
+                continue
+            self._width.observe(end - begin, time.monotonic() - since)
+            yield readout.completed(), end - begin
+            begin = end
+
+    def _end(self, plan: Plan, begin: int) -> int:
+        """How far the next forward goes: as far as its nodes, and the logits that it must give, stay bounded."""
+        end = min(begin + self._width.nodes, plan.n_nodes)
+        if self._model.keeps_logits:
+            pairs = plan.pairs_of(begin, end)
+            nodes = np.unique(plan.pair_node[pairs])
+            if len(nodes) > self._width.logit_rows:
+                end = int(nodes[self._width.logit_rows])
+        return min(end, begin + self._width.logit_rows) if not self._model.keeps_logits else end
+
+    def _compute(self, plan: Plan, begin: int, end: int, cache: PathCache, readout: Readout) -> None:
+        import torch
+
+        model = self._model
+        pairs = np.arange(*plan.pairs_of(begin, end).indices(len(plan.pair_node))[:2])
+        nodes, row = np.unique(plan.pair_node[pairs], return_inverse=True)
+        columns = np.concatenate([cache.nodes, np.arange(begin, end)])
+        stretch = Stretch(begin, end, columns, plan.end[columns], plan.depth[columns].astype(np.int64))
+        replaced = attention.tree_attention(model.module) if self._blocked else nullcontext()
+        with torch.inference_mode(), replaced:
+            # A forward must give some logits; where no pair is read off, they are those of the last node.
+            kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
+            logits = model.logits(
+                kept,
+                input_ids=model.tensor(plan.token[begin:end].astype(np.int64)[None]),
+                position_ids=model.tensor(plan.depth[begin:end].astype(np.int64)[None]),
+                attention_mask=self._mask(stretch),
+                past_key_values=cache.states,
+                use_cache=True,
+            )
+            if len(pairs):
+                readout.fill(pairs, logits[0], row)
+
+    def _mask(self, stretch: Stretch) -> Any:
+        config, device = self._model.module.config.get_text_config(), self._model.device
+
+        def blocked(window: int | None = None) -> torch.Tensor:
+            return attention.carrier(stretch, device, attention.blocks(stretch, device, self._block, window))
+
+        def whole(window: int | None = None) -> torch.Tensor:
+            seen = attention.visible(stretch, device, window)[None, None]
+            if config._attn_implementation == "sdpa":
+                return seen
+            import torch
+
+            dtype = self._model.module.dtype
+            return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
+
+        make: Callable[..., torch.Tensor] = blocked if self._blocked else whole
+        return attention.masks(config, make, make)
+
+
+class PathCache:
+    """Keys and values of the nodes on one path, in the order of ``nodes``."""
+
+    def __init__(self) -> None:
+        from transformers import DynamicCache
+
+        self.nodes: Integers = np.zeros(0, np.int64)
+        self.states: Any = DynamicCache()
+        self._before: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values of each layer for ``nodes``
+
+    def keep(self, plan: Plan, begin: int, end: int) -> None:
+        """After the nodes ``begin`` up to ``end`` were added, keep what the node ``end`` can see."""
+        import torch
+
+        nodes = np.concatenate([self.nodes, np.arange(begin, end)])
+        kept = np.flatnonzero(plan.end[nodes] > end) if end < plan.n_nodes else np.zeros(0, np.int64)
+        for layer in self.states.layers:
+            if len(kept) == 0 or kept[-1] + 1 == len(kept):
+                layer.keys, layer.values = layer.keys[..., : len(kept), :], layer.values[..., : len(kept), :]
+            else:
+                index = torch.from_numpy(kept).to(layer.keys.device)
+                layer.keys, layer.values = layer.keys.index_select(-2, index), layer.values.index_select(-2, index)
+        self.nodes = nodes[kept]
+        self._before = [(layer.keys, layer.values) for layer in self.states.layers]
+
+    def undo(self) -> None:
+        """Take back what a forward that failed has added to some of the layers. Allocates nothing."""
+        from transformers import DynamicCache
+
+        if not self._before:
+            self.states = DynamicCache()
+        for layer, (keys, values) in zip(self.states.layers, self._before, strict=True):
+            layer.keys, layer.values = keys, values

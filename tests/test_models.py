@@ -1,0 +1,78 @@
+"""Loading a model: what is refused, and that what is loaded scores as what was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from naive import score_row, score_rows
+from safetensors.torch import load_file, save_file
+from small_models import VOCABULARY, assert_scored, build, pack, random_rows
+
+from harness.errors import ModelError
+from harness.models import ModelSpec, load_model, locate_model
+from harness.scorers import RowScorer
+
+
+def load(folder: Path) -> Any:
+    return load_model(locate_model(ModelSpec(str(folder), device="cpu")))
+
+
+def saved_bert(folder: Path, *, decoder: bool) -> Path:
+    config = transformers.BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64, initializer_range=0.4, is_decoder=decoder,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.BertLMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def saved_llama(folder: Path) -> Path:
+    build("llama").save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a causal language model"):
+        load(saved_bert(tmp_path, decoder=False))
+
+
+def test_the_same_model_made_causal_is_loaded_and_scored(tmp_path: Path) -> None:
+    model, requests = load(saved_bert(tmp_path, decoder=True)), pack(random_rows())
+    assert_scored(RowScorer(model, batch_tokens=64), requests, score_rows(model, requests))
+
+
+def test_a_loaded_model_scores_as_the_one_that_was_saved(tmp_path: Path) -> None:
+    model = load(saved_llama(tmp_path))
+    assert not model.training
+    assert score_row(model, [1, 2, 3, 4], 1) == score_row(build("llama"), [1, 2, 3, 4], 1)
+
+
+@pytest.mark.parametrize("weight", ["lm_head.weight", "model.layers.1.self_attn.k_proj.weight"])
+def test_missing_weights_are_refused_by_name(tmp_path: Path, weight: str) -> None:
+    """transformers would fill them in at random."""
+    path = saved_llama(tmp_path) / "model.safetensors"
+    weights = load_file(path)
+    del weights[weight]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"lack 1 weights.*{weight}"):
+        load(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    path = saved_llama(tmp_path) / "model.safetensors"
+    weights = load_file(path)
+    weights["lm_head.weight"] = weights["lm_head.weight"][:-1].clone()
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="model cannot be loaded"):
+        load(tmp_path)
+
+
+def test_a_base_model_without_its_head_is_refused(tmp_path: Path) -> None:
+    build("llama").model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"lm_head\.weight"):
+        load(tmp_path)
