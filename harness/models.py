@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from harness import hub
-from harness.encode import Encoding
 from harness.errors import ModelError, UsageError, suggest
 from harness.fingerprint import model_fingerprint
 from harness.records import digest
 from harness.search_path import builtin_folder
+from harness.segments import Cuts, Encoding, find_cuts
 
 if TYPE_CHECKING:
     import torch
@@ -186,7 +189,8 @@ def _choose_device(wanted: str) -> str:
     if wanted == "auto":
         from accelerate import PartialState
 
-        return str(PartialState().device.type)
+        state = PartialState()
+        return str(state.device.type if state.num_processes == 1 else state.device)  # several: each has its own
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
@@ -275,9 +279,20 @@ class PretrainedTokenizer:
             return (bos,)
         return own
 
+    @cached_property
+    def cuts(self) -> Cuts:
+        return find_cuts(self._backend)
+
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         found = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        return [Encoding(encoding.ids, encoding.offsets) for encoding in found]
+        return [
+            Encoding(
+                np.array(one.ids, np.int32),
+                np.fromiter(chain.from_iterable(one.offsets), np.int32).reshape(-1, 2),
+                len(text),
+            )
+            for one, text in zip(found, texts, strict=True)
+        ]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Each token as the tokenizer spells it, for people to read."""
