@@ -12,10 +12,14 @@ import pyarrow as pa
 
 from harness import tables
 from harness.options import RunOptions
+from harness.order_choice import permuted_scores
 from harness.progress import Reporter
 from harness.run_store import StoredRun, stored_run, stored_runs
 from harness.runner import run as run_grid
+from harness.shots import Measure, choose_order
 from harness.summary import Row, notices, read_cells, summarise
+
+__all__ = ["Leaderboard", "Result", "choose_order", "leaderboard", "run"]
 
 # Only for annotations; pandas loads with the first table.
 DataFrame = Any
@@ -46,6 +50,24 @@ class Leaderboard:
     def predictions(self) -> DataFrame:
         """Every stored prediction, one row for each item of each cell."""
         return pa.concat_tables([run.predictions() for run in self.runs if run.finished]).to_pandas()
+
+    def orders(self, measure: Measure = "global") -> DataFrame:
+        """How even the answers are under each order of ``demo_order="permuted:N"``, in nats; no gold label is read.
+
+        One row for each prompt and order, and ``chosen`` for the order of a prompt that ``choose_order`` gives: what
+        ``demo_order="entropy"`` takes, where the run was on the split for choices.
+        """
+        import pandas as pd
+
+        told = ("task", "model", "template", "shots", "demos", "demo_seed", "rule", "calibration", "control", "split")
+        return pd.DataFrame(
+            [
+                {key: found.signature[key] for key in told}
+                | {"order": order, "entropy": value, "chosen": order == found.choice(measure)}
+                for found in permuted_scores(self.runs)
+                for order, value in found.entropies(measure).items()
+            ]
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from harness.errors import FileError, HarnessError, UsageError, suggest
+from harness.processes import is_main
 from harness.terminal import visible
 
 if TYPE_CHECKING:
@@ -78,7 +79,17 @@ def _data_options(command: Function) -> Function:
             help="auto (the data folder where one is named, else the hub, else a built-in sample), sample or hub.",
         ),
         click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select."),
-        click.option("--demos", metavar="STRATEGY", help="fixed, balanced or per-item.  [default: fixed]"),
+        click.option(
+            "--demo-encoder",
+            metavar="PATH|HUB_ID",
+            help="What knn and mmr compare texts by.  [default: knn, the model]",
+        ),
+        click.option(
+            "--demos",
+            metavar="STRATEGY",
+            help="How demonstrations are drawn: fixed (default), balanced, per-item or stratified by chance; bm25, knn"
+            " or mmr by likeness to the item; or your own list, file:PATH.",
+        ),
         click.option(
             "--bos",
             metavar="POLICY",
@@ -93,25 +104,66 @@ def _data_options(command: Function) -> Function:
     return command
 
 
+def _grid_options(command: Function) -> Function:
+    """What a run evaluates, and how."""
+    for option in (
+        _names_option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'."),
+        _names_option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]"),
+        click.option(
+            "--model",
+            metavar="PATH|HUB_ID",
+            help="A causal language model: a folder, or an id on the hub.  [default: builtin]",
+        ),
+        _names_option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]"),
+        _names_option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]"),
+        click.option(
+            "--demo-order",
+            metavar="ORDER",
+            help="How they stand: drawn (default; the most similar last), permuted:N for N seeded orders of them, or"
+            " entropy for the best of those in a run with --split select.",
+        ),
+        _names_option(
+            "--rule",
+            metavar="RULE,...",
+            help="sum, token, char, byte, pmi or unconditional.  [default: the task's own]",
+        ),
+        _names_option(
+            "--calibrate", metavar="NAME,...", help="none, contextual, domain, batch or prototypical.  [default: none]"
+        ),
+        _names_option(
+            "--controls",
+            metavar="NAME,...",
+            help="content-free, partial, permuted or noise: what a real result must beat.",
+        ),
+        click.option("--limit", type=int, metavar="N", help="Evaluate a seeded sample of N items."),
+        click.option("--seed", type=int, metavar="N", help="Seed of that sample.  [default: 0]"),
+        click.option(
+            "--results",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Where results are kept.  [default: results]",
+        ),
+        click.option(
+            "--engine",
+            metavar="ENGINE",
+            help="auto (the fastest that is right for the model), tree, expand or rows; see docs.",
+        ),
+        click.option(
+            "--fresh", is_flag=True, default=None, help="Compute every score again, reading none from the store."
+        ),
+        click.option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.  [default: auto]"),
+        click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]"),
+        click.option(
+            "--model-arg", multiple=True, metavar="K=V", help="An argument for the model's loader. Repeatable."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command("run")
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
-@_names_option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'.")
-@_names_option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]")
-@click.option(
-    "--model", metavar="PATH|HUB_ID", help="A causal language model: a folder, or an id on the hub.  [default: builtin]"
-)
-@_names_option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]")
-@_names_option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]")
-@_names_option("--rule", metavar="RULE,...", help="sum, token, char or byte.  [default: the task's own]")
-@click.option("--limit", type=int, metavar="N", help="Evaluate a seeded sample of N items.")
-@click.option("--seed", type=int, metavar="N", help="Seed of that sample.  [default: 0]")
-@click.option(
-    "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
-)
-@click.option("--fresh", is_flag=True, default=None, help="Compute every score again, reading none from the store.")
-@click.option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.  [default: auto]")
-@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]")
-@click.option("--model-arg", multiple=True, metavar="K=V", help="An argument for the model's loader. Repeatable.")
+@_grid_options
 @click.option("--format", "format_", default="table", metavar="|".join(_FORMATS), help="How the table is printed.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @_data_options
@@ -122,28 +174,27 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     """
     from rich.console import Console
 
-    from harness.options import RunOptions, read_grid
+    from harness.options import RunOptions
     from harness.progress import ConsoleReporter
     from harness.run_store import stored_run
     from harness.runner import run
     from harness.summary import notices, read_cells, summarise
 
     chosen = _format(format_, as_json)
-    values: dict[str, Any] = read_grid(grid) if grid is not None else {}
-    values.update({key: value for key, value in typed.items() if value not in (None, ())})
-    if model_arg:
-        values["model_arg"] = dict(_model_argument(text) for text in model_arg)
-    if not values.get("tasks"):
-        raise UsageError("--tasks is needed; 'harness list tasks' shows them")
+    values = _given(grid, model_arg, typed)
     reporter = ConsoleReporter(Console(stderr=True, emoji=False))
     finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
+    if not is_main():
+        return
     rows = summarise(read_cells([stored_run(finished.path)]))
     told = reporter.notices if chosen == "json" else []  # otherwise they stand on standard error already
     _print_rows(rows, chosen, [*told, *notices(rows)])
     if chosen == "table":
         known = finished.cells[-1].cell.signature
         where = "".join(
-            f" --{name.replace('_', '-')} {values[name]}" for name in ("data", "data_dir") if name in values
+            f" --{name.replace('_', '-')} {values[name]}"
+            for name in ("data", "data_dir", "demos", "demo_encoder")
+            if name in values
         )
         click.echo(f"\nstored in {finished.path}", err=True)
         click.echo(
@@ -171,6 +222,67 @@ def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json:
         raise HarnessError(f"{results}: holds no finished run; 'harness run' makes one")
     rows = summarise(read_cells(runs, _names(tasks)))
     _print_rows(rows, chosen, notices(rows))
+
+
+@cli.command("select")
+@_grid_options
+@click.option("--budget", type=click.IntRange(min=1), required=True, metavar="N", help="Runs of a prompt on an item.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@_data_options
+def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
+    """Choose the best template, number of shots, seed or rule under a budget, and report it.
+
+    Prompts are tried on the split for choices, the worse half is dropped round by round, and the one that is left is
+    run once on the split that is reported, which played no part in the choice.
+    """
+    import json
+
+    from rich.console import Console
+
+    from harness import select
+    from harness.options import RunOptions
+    from harness.progress import ConsoleReporter
+    from harness.run_store import stored_run
+    from harness.summary import notices, read_cells, summarise
+
+    reporter = ConsoleReporter(Console(stderr=True, emoji=False))
+    found = select.select(RunOptions.read(_given(None, model_arg, typed)), budget, reporter)
+    if not is_main():
+        return
+    rows = summarise(read_cells([stored_run(found.report.path)]))
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **found.as_dict(), "rows": [row.as_dict() for row in rows]}))
+        return
+    _print_table(*found.table(), [])
+    click.echo()
+    _print_rows(rows, "table", notices(rows))
+    click.echo(visible(found.sentence), err=True)
+
+
+@cli.command("compare")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--results", default=Path("results"), type=click.Path(path_type=Path), metavar="DIR", show_default=True)
+@click.option("--fail-if-worse", is_flag=True, help="Exit with status 1 if B is worse than A beyond chance (p < .05).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def compare_command(first: str, second: str, results: Path, fail_if_worse: bool, as_json: bool) -> None:
+    """Compare two runs, or rows of them, on the same items: B less A.
+
+    A and B are runs, by id, its beginning, or 'latest'; RUN:shots=4,rule=pmi narrows a run to rows.
+    """
+    import json
+
+    from harness import compare
+
+    found = compare.pairs(compare.read_side(first, results), compare.read_side(second, results))
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "pairs": [pair.as_dict() for pair in found]}, ensure_ascii=False))
+    else:
+        click.echo(visible(compare.as_text(found)))
+    worse = [pair for pair in found if pair.worse]
+    if fail_if_worse and worse:
+        names = ", ".join(pair.first.task_label for pair in worse)
+        raise HarnessError(f"{second} is worse than {first}: {names}")
 
 
 @cli.command("list")
@@ -257,6 +369,19 @@ def _model_argument(text: str) -> tuple[str, Any]:
         raise UsageError(f"--model-arg {text}: {str(error).partition(': ')[2]}") from error
 
 
+def _given(grid: Path | None, model_arg: Sequence[str], typed: dict[str, Any]) -> dict[str, Any]:
+    """The options of a grid file, and over them those typed."""
+    from harness.options import read_grid
+
+    values: dict[str, Any] = read_grid(grid) if grid is not None else {}
+    values.update({key: value for key, value in typed.items() if value not in (None, ())})
+    if model_arg:
+        values["model_arg"] = dict(_model_argument(text) for text in model_arg)
+    if not values.get("tasks"):
+        raise UsageError("--tasks is needed; 'harness list tasks' shows them")
+    return values
+
+
 def _print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> None:
     from harness import tables
 
@@ -328,5 +453,6 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(visible(f"harness: {' '.join(message.split())}"), err=True)
+    if is_main():  # every process of a launcher makes the same mistake
+        click.echo(visible(f"harness: {' '.join(message.split())}"), err=True)
     sys.exit(status)

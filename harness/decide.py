@@ -1,4 +1,4 @@
-"""Turns log-probabilities into predictions, by a scoring rule. It needs no model and no text.
+"""Turns log-probabilities into predictions, by a scoring rule and a calibration. It needs no model and no text.
 
 Several label words for one class: the rule is applied to each word, then the class gets the logsumexp of its words, as
 probabilities of alternatives add. Ties go to the lowest label id and are marked.
@@ -6,30 +6,59 @@ probabilities of alternatives add. Ties go to the lowest label id and are marked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.calibrate import batch, content_free_prior, contextual, prototypical
 from harness.columns import Candidates
 from harness.encode import EncodedCell
-from harness.records import Example, Prediction, RuleName, Status
-from harness.rules import RULES
+from harness.records import CalibrationName, Example, Prediction, RuleName, Status
+from harness.rules import COMPARED, RULES
+
+Floats = npt.NDArray[np.float64]
 
 # Largest difference, per scored token, between two float32 computations of one log-likelihood (batch, packing, order).
 TOLERANCE = 1e-5
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """Scored companion prompts: ``sums`` [n candidates of cell]; ``context`` and ``per_context`` as in a companion."""
+
+    cell: EncodedCell
+    sums: Floats
+    context: npt.NDArray[np.int64] | None
+    per_context: int
+
+
 def predict(
-    items: Sequence[Example], cell: EncodedCell, sums: npt.NDArray[np.float64], rule: RuleName
+    items: Sequence[Example],
+    cell: EncodedCell,
+    sums: Floats,
+    rule: RuleName,
+    calibration: CalibrationName = "none",
+    beside: Mapping[str, Beside] | None = None,
 ) -> list[Prediction]:
     """Predictions for all items of a cell.
 
     Args:
         sums: total log-probability in nats of each candidate, shape [n candidates].
+        beside: the scored companions that the rule and the calibration compare with, by name.
+
+    Raises:
+        UsageError: a transductive calibration has too few items.
     """
+    beside = beside or {}
     candidates = cell.candidates
+    fitting = np.array([index not in cell.too_long for index in range(len(items))], bool)
+    if rule in COMPARED:
+        other = beside[COMPARED[rule]]
+        sums = sums - other.sums[fitting[other.cell.candidates.item]]
     scores = label_scores(RULES[rule](sums, candidates), candidates, len(items))
+    scores[fitting] = _calibrated(scores[fitting], fitting, rule, calibration, beside)
     tokens = np.zeros(len(items), np.int64)
     np.maximum.at(tokens, candidates.item, candidates.n_tokens)
     predictions = []
@@ -57,7 +86,32 @@ def predict(
     return predictions
 
 
-def label_scores(scores: npt.NDArray[np.float64], candidates: Candidates, n_items: int) -> npt.NDArray[np.float64]:
+def _calibrated(
+    scores: Floats,
+    fitting: npt.NDArray[np.bool_],
+    rule: RuleName,
+    calibration: CalibrationName,
+    beside: Mapping[str, Beside],
+) -> Floats:
+    """The scores of the items that fit, calibrated."""
+    match calibration:
+        case "none":
+            return scores
+        case "batch":
+            return batch(scores)
+        case "prototypical":
+            return prototypical(scores)
+        case _:
+            other = beside[calibration]
+            assert other.context is not None
+            found = RULES[rule](other.sums, other.cell.candidates)
+            table = label_scores(found, other.cell.candidates, len(other.cell.shots))
+            contexts = table.reshape(-1, other.per_context, table.shape[1])
+            priors = np.stack([content_free_prior(context) for context in contexts])
+            return contextual(scores, priors[other.context[fitting]])
+
+
+def label_scores(scores: Floats, candidates: Candidates, n_items: int) -> Floats:
     """Scores by label, shape [n items, most labels]: the logsumexp over each label's words; -inf where there is
     none."""
     n_labels = int(candidates.label.max()) + 1 if len(candidates.label) else 1

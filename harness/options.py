@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticKnownError
 
 from harness.errors import FileError, UsageError, suggest
 from harness.models import BUILTIN, BosPolicy, Dtype, ModelSpec
-from harness.records import RuleName
-from harness.shots import Strategy
+from harness.records import CalibrationName, ControlName, RuleName
+from harness.scorers import EngineName
+from harness.shots import STRATEGIES, Strategy
 from harness.sources import DataChoice
 from harness.strict_yaml import describe, fit, parse_mapping
 
@@ -39,9 +41,30 @@ def _folders(value: object) -> object:
     return tuple(map(_expanded, value)) if isinstance(value, list | tuple) else (_expanded(value),)
 
 
+def _known(pattern: str, choices: Iterable[str]) -> AfterValidator:
+    """A text that must match; ``choices`` is how a message writes what does."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            unfinished = next((choice for choice in choices if choice.partition(":")[0] == value.rstrip(":")), None)
+            if unfinished is not None:
+                raise ValueError(f"must be {unfinished}")
+            raise PydanticKnownError("literal_error", {"expected": ", ".join(f"'{choice}'" for choice in choices)})
+        return value
+
+    return AfterValidator(check)
+
+
+_DEMOS = [name for name in STRATEGIES if name != "file"]
+
 Folder = Annotated[Path, BeforeValidator(_expanded)]
+Demos = Annotated[str, _known("|".join([*_DEMOS, "file:.+"]), [*_DEMOS, "file:PATH"])]
+DemoOrder = Annotated[
+    str, _known(r"drawn|permuted:[1-9]\d{0,2}|entropy(:local)?", ["drawn", "permuted:N", "entropy", "entropy:local"])
+]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Integers = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_integers)]
+Calibrations = Annotated[tuple[CalibrationName, ...], BeforeValidator(_listed)]
 Rules = Annotated[tuple[RuleName, ...], BeforeValidator(_listed)]
 
 
@@ -58,8 +81,12 @@ class RunOptions(BaseModel):
     shots: Integers = (0,)
     prompts: Strings = ("all",)
     demo_seeds: Integers = (0,)
-    demos: Strategy = "fixed"
+    demos: Demos = "fixed"
+    demo_encoder: str | None = None
+    demo_order: DemoOrder = "drawn"
     rule: Rules = ()
+    calibrate: Calibrations = ("none",)
+    controls: Annotated[tuple[ControlName, ...], BeforeValidator(_listed)] = ()
     split: Literal["select", "report"] = "report"
     limit: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
@@ -67,6 +94,7 @@ class RunOptions(BaseModel):
     data_dir: Folder | None = None
     results: Folder = Path("results")
     include_path: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
+    engine: Literal["auto"] | EngineName = "auto"
     fresh: bool = False
     dtype: Dtype = "auto"
     device: str = "auto"
@@ -75,7 +103,7 @@ class RunOptions(BaseModel):
     trust_remote_code: bool = False
     bos: BosPolicy = "auto"
 
-    @field_validator("tasks", "shots", "demo_seeds", "prompts")
+    @field_validator("tasks", "shots", "demo_seeds", "prompts", "calibrate")
     @classmethod
     def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if not value:
@@ -94,6 +122,18 @@ class RunOptions(BaseModel):
             trust_remote_code=self.trust_remote_code,
             arguments=self.model_arg,
         )
+
+    @property
+    def demo_strategy(self) -> Strategy:
+        """``demos`` without the path of a list."""
+        name = self.demos.partition(":")[0]
+        return next(strategy for strategy in STRATEGIES if strategy == name)
+
+    @property
+    def demo_file(self) -> Path | None:
+        """The list of demonstrations that ``demos`` names."""
+        name, _, path = self.demos.partition(":")
+        return Path(path).expanduser() if name == "file" else None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> RunOptions:

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from harness import show
 from harness.data import load_data
+from harness.demo_plan import CellDemos, DemoPlanner
 from harness.errors import UsageError
 from harness.options import RunOptions
 from harness.progress import ConsoleReporter
 from harness.records import Example, Prompt, Role
 from harness.render import Renderer
 from harness.search_path import SearchPath
-from harness.shots import Demonstrations
 from harness.sources import row_source
 from harness.tasks import Catalogue
 from harness.templates import find_templates, load_templates
@@ -31,15 +31,16 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     """
     values = dict(typed)
     index, shots, seed = values.pop("item"), values.pop("shots"), values.pop("demo_seed")
-    model = values.pop("model", None)
-    options = RunOptions.read({"tasks": task_name, "model": model or "none", **values})
+    model = values.get("model")
+    options = RunOptions.read({"tasks": task_name, "shots": shots, "demo_seeds": seed, **values})
     search = SearchPath.default(options.include_path)
     task = Catalogue(search).get(task_name)
     names = sorted(find_templates(task, search)[0])
     default = next((name for name in names if name.endswith("/plain")), next(iter(names), "all"))
     template = load_templates(task, search, (prompt_name or default,))[0]
-    roles: set[Role] = {options.split, "pool"} if shots else {options.split}
     reporter = ConsoleReporter(Console(stderr=True, emoji=False))
+    planner = DemoPlanner(options, reporter)
+    roles: set[Role] = {options.split, "pool"} if planner.needs_pool else {options.split}
     data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
     items = data.role(options.split)
     if not 0 <= index < len(items):
@@ -47,12 +48,13 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
             f"--item {index}: {task.splits[options.split]} of {task.name} has the items 0 to {len(items) - 1}"
         )
     item = items[index]
-    demos = Demonstrations(task.name, data.role("pool"), options.demos, seed).draw(item, shots) if shots else ()
-    prompt = Renderer(template).prompt(item, demos)
+    planned = planner.of(data, [item])
+    (drawn_with,) = planned.seeds(shots)
+    demos = planned.cell(shots, drawn_with, None)
+    prompt = Renderer(template, demos.layout).prompt(item, demos.draw(item))
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 250)
-    drawn = f"{shots} demonstration{'s' * (shots > 1)} ({options.demos}, seed {seed})" if shots else "no demonstrations"
     console.print(
-        f"{template.name}, item {index} of {len(items)} ({item.place}), {drawn}",
+        f"{template.name}, item {index} of {len(items)} ({item.place}), {_told(demos, drawn_with)}",
         style="dim",
         soft_wrap=True,
         highlight=False,
@@ -62,6 +64,16 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     show.show_prompt(console, prompt, item)
     if model is not None:
         _show_tokens(console, prompt, item, options)
+
+
+def _told(demos: CellDemos, seed: int | None) -> str:
+    """How the demonstrations were drawn."""
+    if not demos.shots:
+        return "no demonstrations"
+    name, encoder = str(demos.signature["demos"]), demos.signature["demo_encoder"]
+    how = {"mmr": f"mmr, by {encoder or 'shared words'}", "knn": f"knn, by {encoder}"}.get(name, name)
+    how += f", seed {seed}" if seed is not None else ""
+    return f"{demos.shots} demonstration{'s' * (demos.shots > 1)} ({how})"
 
 
 def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions) -> None:

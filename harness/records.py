@@ -14,7 +14,9 @@ from typing import Literal
 Role = Literal["pool", "select", "report"]
 Status = Literal["ok", "tie", "too_long"]
 MetricName = Literal["accuracy", "macro_f1"]
-RuleName = Literal["sum", "token", "char", "byte"]
+RuleName = Literal["sum", "token", "char", "byte", "pmi", "unconditional"]
+ControlName = Literal["content-free", "partial", "permuted", "noise"]
+CalibrationName = Literal["none", "contextual", "domain", "batch", "prototypical"]
 
 KEY_BYTES = 16
 

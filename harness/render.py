@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.records import Answer, Example, Prompt, Segment
 from harness.templates import Rendered, Template
 
+# Gives demonstrations, which come in the order drawn, the order in which they stand.
+Layout = Callable[[Sequence[Example]], Sequence[Example]]
+
 
 class Renderer:
-    """Renders prompts of one template; each demonstration is rendered once and kept."""
+    """Renders prompts of one template; each demonstration is rendered once and kept.
 
-    def __init__(self, template: Template) -> None:
+    Args:
+        layout: without one, demonstrations stand as they were drawn.
+    """
+
+    def __init__(self, template: Template, layout: Layout = tuple) -> None:
         self.template = template
-        self._demos: dict[str, tuple[Segment, ...]] = {}
+        self._layout = layout
+        self._demos: dict[tuple[str, int], tuple[Segment, ...]] = {}
         separator = template.front.separator
         self._description: tuple[Segment, ...] = ()
         if template.front.description:
@@ -23,13 +31,13 @@ class Renderer:
             )
 
     def prompt(self, item: Example, demos: Sequence[Example]) -> Prompt:
-        """The prompt of an item after ``demos``, which stand in the order given.
+        """The prompt of an item after ``demos``, which come in the order drawn.
 
         Raises:
             TemplateError: the template fails on the item or on a demonstration.
         """
         query = self.template.render(item)
-        shown = [segment for demo in demos for segment in self._demo(demo)]
+        shown = [segment for demo in self._layout(demos) for segment in self._demo(demo)]
         return Prompt(
             item_id=item.item_id,
             segments=(*self._description, *shown, Segment("query", "prefix", query.prefix)),
@@ -38,7 +46,7 @@ class Renderer:
         )
 
     def _demo(self, demo: Example) -> tuple[Segment, ...]:
-        known = self._demos.get(demo.item_id)
+        known = self._demos.get((demo.item_id, demo.gold))
         if known is None:
             rendered = self.template.render(demo)
             parts = (
@@ -48,7 +56,7 @@ class Renderer:
                 ("separator", self.template.front.separator),
             )
             known = tuple(Segment("demo", part, text, demo.item_id) for part, text in parts if text)  # type: ignore[arg-type]
-            self._demos[demo.item_id] = known
+            self._demos[demo.item_id, demo.gold] = known
         return known
 
 

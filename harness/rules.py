@@ -6,6 +6,11 @@ With s the sum of log p over the T scored tokens (methods: Brown et al. 2020, se
     token  s / T             per scored token
     char   s / characters    per character of the answer, the delimiter before it not counted
     byte   s / UTF-8 bytes   per byte of the answer
+
+and with s' the same answer's log-likelihood elsewhere:
+
+    pmi            s - s'    after the template's domain premise (Holtzman et al. 2021, section 3)
+    unconditional  s - s'    after nothing
 """
 
 from __future__ import annotations
@@ -20,9 +25,14 @@ from harness.records import RuleName
 
 Floats = npt.NDArray[np.float64]
 
+# The rules that compare with the same answers elsewhere, and with which companion prompts.
+COMPARED: dict[RuleName, str] = {"pmi": "premise", "unconditional": "null"}
+
 RULES: dict[RuleName, Callable[[Floats, Candidates], Floats]] = {
     "sum": lambda sums, candidates: sums,
     "token": lambda sums, candidates: sums / candidates.n_tokens,
     "char": lambda sums, candidates: sums / np.maximum(candidates.n_chars, 1),
     "byte": lambda sums, candidates: sums / np.maximum(candidates.n_bytes, 1),
+    "pmi": lambda sums, candidates: sums,  # of the difference
+    "unconditional": lambda sums, candidates: sums,
 }

@@ -13,34 +13,27 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from harness.columns import Requests, Scores
-from harness.decide import predict
+from harness.background import Background
+from harness.decide import TOLERANCE, predict
 from harness.encode import EncodedCell, Encoder
 from harness.errors import HarnessError
 from harness.grid import EncodedGrid, PlannedCell, encode_cells, plan_cells
-from harness.models import ModelFiles, PretrainedTokenizer, load_model, locate_model
+from harness.models import PretrainedTokenizer, load_model, locate_model
 from harness.options import RunOptions
+from harness.processes import Processes
 from harness.progress import QuietReporter, Reporter
-from harness.records import Example, Prediction, RuleName, digest
+from harness.records import CalibrationName, Example, Prediction, Role, RuleName, digest
 from harness.run_store import Cell, Manifest, RunFolder
 from harness.score_store import ScoreStore
-from harness.scorers import RowScorer, Scorer
+from harness.scoring import InterruptedRunError, Scoring, versions
 from harness.search_path import SearchPath
 
 # Raised whenever the same inputs would give other predictions than before; it is in every cell's signature.
 METHOD_VERSION = 1
-COMMIT_SECONDS = 2.0
-
-
-class InterruptedRunError(HarnessError):
-    """The user stopped the run; what was computed is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,162 +55,164 @@ class FinishedRun:
     cells: Sequence[FinishedCell]
 
 
+class Session:
+    """One model for one evaluation or several: found at once, loaded only when a score is missing.
+
+    Raises, wherever it is used:
+        HarnessError: any mistake of the user's, with one clear line; what was scored before it is stored.
+        InterruptedRunError: Ctrl-C.
+    """
+
+    def __init__(self, options: RunOptions, reporter: Reporter | None = None) -> None:
+        self.options = options
+        self.processes = Processes()
+        self.reporter: Reporter = (reporter if self.processes.main else None) or QuietReporter()
+        self.clock = Clock()
+
+    def plan(self, options: RunOptions | None = None) -> list[PlannedCell]:
+        """The cells of the grid that the options name; every task, template and row is read and checked."""
+        with self.clock.stage("reading"):
+            search = SearchPath.default(self.options.include_path)
+            return list(plan_cells(options or self.options, search, self.reporter))
+
+    def open(self) -> None:
+        """Find the model, and read its tokenizer."""
+        options = self.options
+        if "model" not in options.model_fields_set:
+            self.reporter.remark(
+                "no --model given: the small built-in one is used; name a real one with --model PATH or HUB_ID"
+            )
+        with self.clock.stage("tokenizer"):
+            self.files = locate_model(options.model_spec)
+            self.tokenizer = PretrainedTokenizer(self.files)
+        files = self.files
+        store = ScoreStore(options.results, files.fingerprint, files.dtype)
+        model = Background(lambda: load_model(files, self.reporter.notice))
+        if options.fresh or options.engine != "auto" or store.empty:
+            model.start()  # it will be needed, and loads while the prompts are tokenised
+        self._encoder = Encoder(self.tokenizer, scope=f"{files.fingerprint}/{files.dtype}", max_inputs=files.max_inputs)
+        self.scoring = Scoring(
+            model,
+            store,
+            self.processes,
+            self.reporter,
+            provenance={"device": files.device, **versions(("harness", "torch", "transformers"))},
+            fresh=options.fresh,
+            engine=None if options.engine == "auto" else options.engine,
+        )
+
+    def encode(self, cells: Sequence[PlannedCell]) -> EncodedGrid:
+        """Render and tokenise."""
+        with self.clock.stage("rendering and tokenising"):
+            return encode_cells(cells, self._encoder, self.options, self.reporter)
+
+    def finish(self, cells: Sequence[PlannedCell], encoded: EncodedGrid, split: Role) -> list[FinishedCell]:
+        """Score and decide; ``split`` is the role whose items the cells hold."""
+        with self.clock.stage("scoring"):
+            sums = self.scoring.sums(encoded.requests)
+        finished = []
+        with self.clock.stage("deciding"):
+            for planned, cell, rows, companions in zip(
+                cells, encoded.cells, encoded.rows, encoded.companions, strict=True
+            ):
+                beside = {name: companion.beside(sums) for name, companion in companions.items()}
+                for rule, calibration in product(planned.rules, planned.calibrations):
+                    signature = _signature(planned, rule, calibration, split, self)
+                    predictions = predict(planned.items, cell, sums[rows], rule, calibration, beside)
+                    identity = Cell(digest(signature), signature)
+                    finished.append(FinishedCell(identity, planned.items, predictions, cell))
+        return finished
+
+
 def run(options: RunOptions, reporter: Reporter | None = None, command: Sequence[str] = ()) -> FinishedRun:
     """Evaluate the grid of tasks x templates x shots x seeds, and store the run.
+
+    Under ``accelerate launch`` every process calls this; they share the scoring out, and the main one writes the run.
 
     Raises:
         HarnessError: any mistake of the user's, with one clear line; what was scored before it is stored.
         InterruptedRunError: Ctrl-C.
     """
-    reporter = reporter or QuietReporter()
-    clock = Clock()
-    with clock.stage("reading"):
-        search = SearchPath.default(options.include_path)
-        cells = list(plan_cells(options, search, reporter))
-    if "model" not in options.model_fields_set:
-        reporter.remark("no --model given: the small built-in one is used; name a real one with --model PATH or HUB_ID")
-    with clock.stage("tokenizer"):
-        files = locate_model(options.model_spec)
-        tokenizer = PretrainedTokenizer(files)
-    with clock.stage("rendering and tokenising"):
-        encoder = Encoder(tokenizer, scope=f"{files.fingerprint}/{files.dtype}", max_inputs=files.max_inputs)
-        encoded = encode_cells(cells, encoder, options, reporter)
-    store = ScoreStore(options.results, files.fingerprint, files.dtype)
-    folder = RunFolder(options.results)
-    manifest = _manifest(folder, options, files, tokenizer, cells, command)
-    folder.write_manifest(manifest)
+    session = Session(options, reporter)
+    cells = session.plan()
+    session.open()
+    finished = store_run(session, cells, session.encode(cells), command)
+    session.processes.close()
+    return finished
+
+
+def store_run(
+    session: Session,
+    cells: Sequence[PlannedCell],
+    encoded: EncodedGrid,
+    command: Sequence[str] = (),
+    *,
+    split: Role | None = None,
+) -> FinishedRun:
+    """Score encoded cells and store them as a run, whose manifest tells how far it came whatever happens."""
+    options, processes = session.options, session.processes
+    folder = processes.from_main(RunFolder(options.results))
+    manifest = _manifest(folder, session, cells, command)
+    write = _Writer(folder, manifest, session.clock) if processes.main else None
+    if write:
+        write.manifest()
     try:
-        sums = _score(encoded.requests, files, store, options, manifest, clock, reporter)
-        with clock.stage("deciding"):
-            finished = _decide(cells, encoded, sums, files, tokenizer, options)
-        _write(folder, manifest, finished, cells, clock, reporter)
+        finished = session.finish(cells, encoded, split or options.split)
+        _account(manifest, finished, session)
+        if write:
+            write.run(finished, cells, session.reporter)
     except BaseException as error:
         manifest.status = "interrupted" if isinstance(error, KeyboardInterrupt | InterruptedRunError) else "failed"
-        manifest.seconds = clock.seconds
+        _account(manifest, (), session)
         with suppress(HarnessError):  # on a full disk, the first error is the one to tell
-            folder.write_manifest(manifest)
+            if write:
+                write.manifest()
         raise
     return FinishedRun(folder.path, manifest, finished)
 
 
-def _score(
-    requests: Requests,
-    files: ModelFiles,
-    store: ScoreStore,
-    options: RunOptions,
-    manifest: Manifest,
-    clock: Clock,
-    reporter: Reporter,
-) -> npt.NDArray[np.float64]:
-    """Total log-probability of each request, from the store where it is known; shape [n requests]."""
-    with clock.stage("looking up scores"):
-        found_at, found = store.find(requests.keys)
-    for path in store.damaged:
-        reporter.remark(f"{path}: damaged, not read")
-    known = found_at >= 0
-    stored = np.full(len(requests), np.nan)
-    stored[known] = found.sums[found_at[known]]
-    missing = np.arange(len(requests)) if options.fresh else np.flatnonzero(~known)
-    manifest.requests = {"distinct": len(requests), "from store": len(requests) - len(missing), "scored": 0}
-    if not len(missing):
-        reporter.remark(f"all {len(requests):,} scores were in the store, so the model was not loaded")
-        return stored
-    with clock.stage("loading the model"):
-        scorer: Scorer = RowScorer(load_model(files, reporter.notice))
-    manifest.model = {**manifest.model, "engine": scorer.name}
-    already = {bytes(key) for key in requests.keys[known]}
-    with clock.stage("scoring"):
-        scores = _score_and_commit(scorer, requests.take(missing), store, already, files, manifest, reporter)
-    row_of = {bytes(key): row for row, key in enumerate(requests.keys)}
-    sums = stored.copy()
-    sums[[row_of[bytes(key)] for key in scores.keys]] = scores.sums
-    if options.fresh and known.any():
-        worst = float(np.abs(sums - stored)[known].max())
-        reporter.remark(f"{int(known.sum()):,} stored scores were computed again; largest difference {worst:.1e}")
-    return sums
-
-
-def _score_and_commit(
-    scorer: Scorer,
-    requests: Requests,
-    store: ScoreStore,
-    already: set[bytes],
-    files: ModelFiles,
-    manifest: Manifest,
-    reporter: Reporter,
-) -> Scores:
-    """Score all requests, committing every few seconds what is finished and not stored ``already``."""
-    provenance = {"engine": scorer.name, "device": files.device, **_versions(("harness", "torch", "transformers"))}
-    finished: list[Scores] = []
-    pending: list[Scores] = []
-
-    def commit() -> None:
-        scores = Scores.concatenate(pending)
-        new = np.array([bytes(key) not in already for key in scores.keys], bool)
-        if new.any():
-            store.add(scores.take(np.flatnonzero(new)), provenance)
-        finished.extend(pending)
-        pending.clear()
-
-    last = time.monotonic()
-    with reporter.track("scoring", len(requests), "answers") as advance:
-        try:
-            for scores, tokens in scorer.score(requests):
-                pending.append(scores)
-                manifest.tokens_computed += tokens
-                manifest.requests["scored"] += len(scores)
-                advance(len(scores))
-                if time.monotonic() - last > COMMIT_SECONDS:
-                    commit()
-                    last = time.monotonic()
-        except KeyboardInterrupt as error:
-            raise InterruptedRunError(
-                f"interrupted: {manifest.requests['scored']:,} of {len(requests):,} scores are stored; the same command"
-                " goes on from there"
-            ) from error
-        finally:
-            commit()
-    store.compact()
-    return Scores.concatenate(finished)
-
-
-def _decide(
-    cells: Sequence[PlannedCell],
-    encoded: EncodedGrid,
-    sums: npt.NDArray[np.float64],
-    files: ModelFiles,
-    tokenizer: PretrainedTokenizer,
-    options: RunOptions,
-) -> list[FinishedCell]:
-    finished = []
-    for planned, cell, rows in zip(cells, encoded.cells, encoded.rows, strict=True):
-        for rule in planned.rules:
-            signature = _signature(planned, rule, files, tokenizer, options)
-            identity = Cell(digest(signature), signature)
-            finished.append(FinishedCell(identity, planned.items, predict(planned.items, cell, sums[rows], rule), cell))
-    return finished
+def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Session) -> None:
+    """Note what scoring came to, and say what half precision may have changed."""
+    report = session.scoring.report
+    manifest.requests = {"distinct": report.distinct, "from store": report.from_store, "scored": report.scored}
+    manifest.tokens_computed = report.tokens
+    manifest.model = {
+        **manifest.model,
+        "engine": report.engine,
+        "engines_rejected": report.rejected,
+        "deviation": report.deviation,
+    }
+    if session.files.dtype == "float32" or report.deviation is None:
+        return
+    close = sum(p.margin < report.deviation * p.tolerance / TOLERANCE for cell in finished for p in cell.predictions)
+    session.reporter.remark(
+        f"{session.files.dtype}: scores differ from plain rows by up to {report.deviation:.1e} a token; {close:,}"
+        " predictions have a margin below that"
+    )
 
 
 def _signature(
-    planned: PlannedCell, rule: RuleName, files: ModelFiles, tokenizer: PretrainedTokenizer, options: RunOptions
+    planned: PlannedCell, rule: RuleName, calibration: CalibrationName, split: Role, session: Session
 ) -> dict[str, Any]:
     """Everything that can change a prediction of the cell, and the names people know it by."""
-    data, template, shots = planned.data, planned.template, planned.shots
+    data, template = planned.data, planned.template
+    files, tokenizer = session.files, session.tokenizer
     return {
         "method": METHOD_VERSION,
         "task": data.task.name,
         "task_reading": data.task.reading,
         "data": data.origin,
-        "data_hash": data.hashes[options.split],
-        "pool_hash": data.hashes["pool"] if shots else None,
-        "role": options.split,
-        "split": data.task.splits[options.split],
+        "data_hash": data.hashes[split],
+        "role": split,
+        "split": data.task.splits[split],
         "template": template.name,
         "template_hash": template.fingerprint,
-        "shots": shots,
-        "demos": options.demos if shots else None,
+        "shots": planned.shots,
         "demo_seed": planned.seed,
+        **planned.demos.signature,
         "rule": rule,
+        "calibration": calibration,
+        "control": planned.control,
         "model": files.label,
         "model_fingerprint": files.fingerprint,
         "tokenizer_hash": tokenizer.fingerprint,
@@ -227,49 +222,48 @@ def _signature(
     }
 
 
-def _write(
-    folder: RunFolder,
-    manifest: Manifest,
-    finished: Sequence[FinishedCell],
-    cells: Sequence[PlannedCell],
-    clock: Clock,
-    reporter: Reporter,
-) -> None:
-    """Write candidates, predictions and the final manifest; only then is the run done."""
-    for cell in finished:
-        close = [p.item_id for p in cell.predictions if p.status == "ok" and p.margin < p.tolerance]
-        if close:
-            manifest.close_items.append({"cell": cell.cell.id, "items": close})
-    labels = {cell.data.task.name: cell.data.task for cell in cells}
-    manifest.cells = [
-        {
-            "id": cell.cell.id,
-            "signature": cell.cell.signature,
-            "metrics": list(labels[cell.cell.signature["task"]].metrics),
-            "labels": labels[cell.cell.signature["task"]].labels,
-            "n": len(cell.items),
-            "straddling": cell.encoded.straddling,
-        }
-        for cell in finished
-    ]
-    folder.write_candidates([(cell.cell, cell.items, cell.encoded) for cell in finished])
-    folder.write_predictions([(cell.cell, cell.items, cell.predictions) for cell in finished])
-    manifest.status = "done"
-    manifest.seconds = clock.seconds
-    manifest.notices = list(getattr(reporter, "notices", []))
-    folder.write_manifest(manifest)
+class _Writer:
+    """Writes one run: the manifest at its start, and everything at its end."""
+
+    def __init__(self, folder: RunFolder, manifest: Manifest, clock: Clock) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._clock = clock
+
+    def manifest(self) -> None:
+        self._manifest.seconds = self._clock.seconds
+        self._folder.write_manifest(self._manifest)
+
+    def run(self, finished: Sequence[FinishedCell], cells: Sequence[PlannedCell], reporter: Reporter) -> None:
+        """Write candidates, predictions and the final manifest; only then is the run done."""
+        manifest = self._manifest
+        for cell in finished:
+            close = [p.item_id for p in cell.predictions if p.status == "ok" and p.margin < p.tolerance]
+            if close:
+                manifest.close_items.append({"cell": cell.cell.id, "items": close})
+        tasks = {cell.data.task.name: cell.data.task for cell in cells}
+        manifest.cells = [
+            {
+                "id": cell.cell.id,
+                "signature": cell.cell.signature,
+                "metrics": list(tasks[cell.cell.signature["task"]].metrics),
+                "labels": tasks[cell.cell.signature["task"]].labels,
+                "n": len(cell.items),
+                "straddling": cell.encoded.straddling,
+            }
+            for cell in finished
+        ]
+        self._folder.write_candidates([(cell.cell, cell.items, cell.encoded) for cell in finished])
+        self._folder.write_predictions([(cell.cell, cell.items, cell.predictions) for cell in finished])
+        manifest.status = "done"
+        manifest.notices = list(getattr(reporter, "notices", []))
+        self.manifest()
 
 
-def _manifest(
-    folder: RunFolder,
-    options: RunOptions,
-    files: ModelFiles,
-    tokenizer: PretrainedTokenizer,
-    cells: Sequence[PlannedCell],
-    command: Sequence[str],
-) -> Manifest:
+def _manifest(folder: RunFolder, session: Session, cells: Sequence[PlannedCell], command: Sequence[str]) -> Manifest:
     import torch
 
+    options, files, tokenizer = session.options, session.files, session.tokenizer
     tasks = {cell.data.task.name: cell.data for cell in cells}
     return Manifest(
         id=folder.id,
@@ -280,9 +274,7 @@ def _manifest(
         versions={
             "python": platform.python_version(),
             "platform": platform.platform(),
-            **_versions(
-                ("harness", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "jinja2")
-            ),
+            **versions(("harness", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "jinja2")),
         },
         model={
             "name": files.spec.name,
@@ -295,6 +287,7 @@ def _manifest(
             "threads": torch.get_num_threads(),
             "max_inputs": files.max_inputs,
             "prefix": list(tokenizer.prefix),
+            "processes": session.processes.count,
         },
         tasks={
             name: {
@@ -309,10 +302,6 @@ def _manifest(
             for name, data in tasks.items()
         },
     )
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    return {package: metadata.version(package) for package in packages}
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""Aggregates stored predictions into rows: one for each (model, task, k), over templates and demonstration seeds.
+"""Aggregates stored predictions into rows: one for each (model, task, k), over templates, seeds and orders.
 
 It reads records only; no model, template or task file is needed. Rows never mix what cannot be compared: data, split,
 items, scoring rule, demonstration strategy, dtype and BOS policy each make a row of their own where they differ.
@@ -13,18 +13,28 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.calibrate import TRANSDUCTIVE
 from harness.errors import UsageError, suggest
 from harness.metrics import METRICS, Ints, confusion, pair_index
+from harness.paired import adjust, compare
+from harness.power import detectable_difference, detectable_single
 from harness.records import digest
 from harness.run_store import StoredRun
-from harness.statistics import bootstrap_interval, mean_interval
+from harness.statistics import bootstrap_interval, mean_interval, standard_error
+
+Floats = npt.NDArray[np.float64]
+_MOST_NAMED = 3  # rows in one notice
+# What tells rows apart that share model, task and k.
+_TELLING = ("demos", "demo_encoder", "demo_order", "rule", "calibration", "dtype")
 
 # What makes two cells comparable enough to share a row, besides their items.
 ROW_KEY = (
-    "task", "task_reading", "data", "data_hash", "pool_hash", "role", "split", "shots", "demos", "rule",
+    "task", "task_reading", "data", "data_hash", "pool_hash", "role", "split", "shots", "demos",
+    "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "rule", "calibration", "control",
     "model", "model_fingerprint", "tokenizer_hash", "dtype", "bos", "method",
 )  # fmt: skip
 
@@ -77,15 +87,24 @@ class MetricSummary:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table."""
+    """One line of a table.
+
+    ``item_accuracy``, shape [n], is the share of the row's templates and seeds that are right on each item, in the
+    order of item ids.
+    """
 
     signature: Mapping[str, Any]
     items_hash: str
     n: int
     templates: int
     seeds: int
+    orders: int
     primary: str
     metrics: Mapping[str, MetricSummary]
+    item_ids: Sequence[str]
+    item_accuracy: Floats
+    template_hashes: frozenset[str]
+    clusters: Ints | None
     labels: Sequence[str]
     gold_share: Sequence[float]
     predicted_share: Sequence[float]
@@ -94,6 +113,18 @@ class Row:
     shortened: int
     close: int
     predictions: int
+
+    @property
+    def detectable(self) -> float:
+        """The smallest difference in accuracy to another row that these items would show in four of five tries.
+
+        It assumes another row with the same standard error and independent mistakes. Rows on the same items share the
+        hard ones, so that a paired comparison finds less: this figure errs on the large side.
+        """
+        error = standard_error(self.item_accuracy, self.clusters)
+        if not error > 0:
+            return detectable_single(self.n, float(self.item_accuracy.mean()))
+        return detectable_difference(2**0.5 * error)
 
     @property
     def task_label(self) -> str:
@@ -113,16 +144,22 @@ class Row:
             "model": known["model"],
             "shots": known["shots"],
             "demos": known["demos"],
+            "demo_encoder": known["demo_encoder"],
+            "demo_order": known["demo_order"],
             "rule": known["rule"],
+            "calibration": known["calibration"],
+            "control": known["control"],
             "dtype": known["dtype"],
             "bos": known["bos"],
             "n": self.n,
             "templates": self.templates,
             "seeds": self.seeds,
+            "orders": self.orders,
             "primary": self.primary,
             **{name: metric.as_dict() for name, metric in self.metrics.items()},
             "gold": dict(zip(self.labels, self.gold_share, strict=True)),
             "predicted": dict(zip(self.labels, self.predicted_share, strict=True)),
+            "minimum_detectable_effect": self.detectable,
             "predictions": self.predictions,
             "ties": self.ties,
             "close": self.close,
@@ -183,7 +220,7 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
     shots = part["shots"].to_numpy()
     decided = np.array([s == "ok" for s in status])
     return CellResult(
-        signature=cell["signature"],
+        signature=dict.fromkeys((*ROW_KEY, "order")) | cell["signature"],  # an earlier version had fewer keys
         metrics=cell["metrics"],
         labels=cell["labels"],
         created=created,
@@ -202,14 +239,19 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
 def summarise(cells: Iterable[CellResult]) -> list[Row]:
     """Rows, ranked within each task by the primary metric. Of cells that differ only in when they ran, the latest
     counts."""
-    groups: dict[str, dict[tuple[str, Any], CellResult]] = {}
+    groups: dict[str, dict[tuple[str, Any, Any], CellResult]] = {}
     for cell in sorted(cells, key=lambda cell: cell.created):
         key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash])
-        groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"]] = cell
+        groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"], _order(cell)] = cell
     rows = [_row(list(group.values())) for group in groups.values()]
     return sorted(
         rows, key=lambda row: (row.task_label, row.signature["split"], -row.n, -row.metrics[row.primary].mean)
     )
+
+
+def _order(cell: CellResult) -> int | None:
+    """The number of the order in which demonstrations stand, of those that share a row; a choice takes one's place."""
+    return cell.signature["order"] if cell.signature["demo_order"] == "permuted" else None
 
 
 def _row(cells: list[CellResult]) -> Row:
@@ -226,8 +268,13 @@ def _row(cells: list[CellResult]) -> Row:
         n=len(first.item_ids),
         templates=len({cell.signature["template"] for cell in cells}),
         seeds=len({cell.signature["demo_seed"] for cell in cells}),
+        orders=len(set(map(_order, cells))),
         primary=first.metrics[0],
         metrics={name: _summary(name, cells, pairs, n_labels) for name in names},
+        item_ids=first.item_ids,
+        template_hashes=frozenset(str(cell.signature["template_hash"]) for cell in cells),
+        item_accuracy=np.mean([cell.prediction == cell.gold for cell in cells], axis=0),
+        clusters=first.clusters,
         labels=labels,
         gold_share=_shares(first.gold, n_labels),
         predicted_share=_shares(predicted[predicted >= 0], n_labels),
@@ -265,18 +312,70 @@ def _shares(labels: Ints, n_labels: int) -> list[float]:
     return (counts / max(1, counts.sum())).tolist()  # type: ignore[no-any-return]
 
 
+def _within_noise(rows: Sequence[Row]) -> list[str]:
+    """A line for each task whose best row is not alone: which others are not worse beyond chance.
+
+    Paired t-tests on the same items against the best row, adjusted by Holm's method.
+    """
+    from scipy import stats
+
+    groups: dict[tuple[object, ...], list[tuple[Row, str]]] = {}
+    for row, name in _named([row for row in rows if row.signature["control"] is None]):
+        groups.setdefault((row.task_label, row.signature["split"], row.items_hash), []).append((row, name))
+    found = []
+    for group in groups.values():
+        (best, best_name), *others = sorted(group, key=lambda pair: -pair[0].item_accuracy.mean())
+        gaps = [best.item_accuracy - row.item_accuracy for row, _ in others]
+        errors = np.array([standard_error(gap, best.clusters) for gap in gaps])
+        means = np.array([gap.mean() for gap in gaps])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p_values = 2 * stats.t.sf(means / errors, best.n - 1)
+        p_values = np.where(errors > 0, p_values, np.where(means > 0, 0.0, 1.0))
+        close = [name for (_, name), p in zip(others, adjust(p_values), strict=True) if p >= 0.05]
+        if close:
+            told = "; ".join(close[:_MOST_NAMED]) + (
+                f"; {len(close) - _MOST_NAMED} more" if close[_MOST_NAMED:] else ""
+            )
+            found.append(f"within noise of {best_name}: {told}")
+    return found
+
+
+def _beaten_by_controls(rows: Sequence[Row]) -> list[str]:
+    """A line for each row that is no better than one of its controls, in a paired comparison of accuracy."""
+    found = []
+    controls = [row for row in rows if row.signature["control"] is not None]
+    for row, name in _named([row for row in rows if row.signature["control"] is None]):
+        for control in controls:
+            if not _is_control_of(control, row):
+                continue
+            gain = compare(row.item_accuracy, control.item_accuracy, row.clusters).difference
+            if not gain.low > 0:
+                real, other = 100 * row.item_accuracy.mean(), 100 * control.item_accuracy.mean()
+                found.append(
+                    f"{name}: {real:.1f}% does not beat its control {control.signature['control']}, {other:.1f}%:"
+                    f" difference {100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+                )
+    return found
+
+
+def _is_control_of(control: Row, row: Row) -> bool:
+    same = all(control.signature[key] == row.signature[key] for key in ROW_KEY if key != "control")
+    return same and control.items_hash == row.items_hash
+
+
 def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
     """Rows with names to speak of them; settings are named only where a shorter name would fit several rows."""
     short = [f"{row.signature['model']}, {row.task_label}, {row.signature['shots']}-shot" for row in rows]
     for row, name in zip(rows, short, strict=True):
-        settings = [str(row.signature[key]) for key in ("demos", "rule", "dtype") if row.signature[key] is not None]
+        settings = [str(row.signature[key]) for key in _TELLING if row.signature[key] is not None]
         yield row, name if short.count(name) == 1 else f"{name} ({', '.join(settings)}, n {row.n})"
 
 
 def notices(rows: Iterable[Row]) -> list[str]:
     """What a reader must know before believing a row."""
-    found = []
-    for row, name in _named(list(rows)):
+    rows = list(rows)
+    found = [*_within_noise(rows), *_beaten_by_controls(rows)]
+    for row, name in _named([row for row in rows if row.signature["control"] is None]):
         top = int(np.argmax(row.predicted_share))
         share, gold = row.predicted_share[top], row.gold_share[top]
         if share > 0.8 and share - gold > 0.2:
@@ -285,6 +384,10 @@ def notices(rows: Iterable[Row]) -> list[str]:
             found.append(f"{name}: {row.too_long} of {row.predictions} prompts do not fit the model and count as wrong")
         if row.shortened:
             found.append(f"{name}: {row.shortened} of {row.predictions} prompts lost demonstrations to fit the model")
+        if row.signature["calibration"] in TRANSDUCTIVE:
+            found.append(
+                f"{name}: {row.signature['calibration']} calibration is transductive: it saw all items at once"
+            )
         if row.close:
             found.append(
                 f"{name}: {row.close} of {row.predictions} predictions are within float rounding of another label"

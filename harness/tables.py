@@ -21,13 +21,24 @@ SCHEMA = 1
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 
 # Settings that get a column only where rows of one task differ in them, so that an ordinary table stays narrow.
-_SETTINGS = {"data": "data", "data_hash": "data hash", "demos": "demos", "rule": "rule", "dtype": "dtype", "bos": "bos"}
+_SETTINGS = {
+    "data": "data",
+    "data_hash": "data hash",
+    "demos": "demos",
+    "demo_encoder": "encoder",
+    "demo_order": "order",
+    "rule": "rule",
+    "calibration": "calibration",
+    "control": "control",
+    "dtype": "dtype",
+    "bos": "bos",
+}
 # Hashes of what no other column shows; they get a column where rows would look alike without it.
 _HASHES = {"items_hash": "items", "pool_hash": "pool", "task_reading": "task file", "tokenizer_hash": "tokenizer"}
 _TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
 # What a narrow terminal goes without, in this order; the other formats have every column.
-_DISPENSABLE = ("macro-F1 %", "spread", "worst")
-_NUMBERS = {"k", "n", "prompts", "spread", "ties", "too long"}
+_DISPENSABLE = ("MDE", "macro-F1 %", "spread", "worst")
+_NUMBERS = {"k", "n", "prompts", "spread", "MDE", "ties", "too long"}
 _MOST_LABELS = 4
 
 
@@ -36,7 +47,10 @@ def columns(rows: Sequence[Row]) -> list[str]:
     settings = [title for key, title in (_SETTINGS | _HASHES).items() if _differs(rows, key)]
     own = sorted({name for row in rows for name in row.metrics} - set(_TITLES))
     counts = [name for name, count in (("ties", _ties), ("too long", _too_long)) if any(map(count, rows))]
-    head, scores = ["task", "split", "model", "k", *settings, "n", "prompts"], ["accuracy %", "worst", "best", "spread"]
+    head, scores = (
+        ["task", "split", "model", "k", *settings, "n", "prompts"],
+        ["accuracy %", "worst", "best", "spread", "MDE"],
+    )
     return [*head, *scores, "macro-F1 %", *own, *counts]
 
 
@@ -73,10 +87,11 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "worst": f"{100 * primary.worst:.1f} {primary.worst_template}",
         "best": f"{100 * primary.best:.1f} {primary.best_template}",
         "spread": f"{100 * primary.spread:.1f}",
+        "MDE": f"{100 * row.detectable:.1f}",
         "ties": str(row.ties),
         "too long": str(row.too_long),
         "predicted (gold)": _shares(row),
-        **{title: str(_setting(row, key) or "-")[:10] for key, title in _SETTINGS.items()},
+        **{title: str(_setting(row, key) or "-")[:13] for key, title in _SETTINGS.items()},
         **{title: str(_setting(row, key) or "-")[:6] for key, title in _HASHES.items()},
         **{_TITLES.get(name, name): _interval(metric) for name, metric in row.metrics.items()},
     }
@@ -92,9 +107,10 @@ def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
 
 
 def _prompts(row: Row) -> str:
-    """How many templates and seeds; what a complete grid of them lacks is told."""
-    grid = row.templates * row.seeds
+    """How many templates, seeds and orders; what a complete grid of them lacks is told."""
+    grid = row.templates * row.seeds * row.orders
     told = f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates)
+    told += f" x {row.orders} orders" if row.orders > 1 else ""
     return told if row.predictions == grid * row.n else f"{row.predictions // row.n} of {told}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +63,7 @@ class FrontMatter(BaseModel):
     description: str = ""
     separator: str = "\n\n"
     score: str | None = None
+    premise: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Template:
     score: str
     _body: Text
     _answers: Expression | None
+    _premise: Text | None = None
     _slots: dict[str, Slot] = field(default_factory=dict)
 
     def render(self, example: Example) -> Rendered:
@@ -107,6 +109,26 @@ class Template:
         except TemplateError as error:
             message = str(error).removeprefix(f"{error.path}:{error.line}: ").removeprefix(f"{error.path}: ")
             raise TemplateError(self.path, f"{message} (item {example.place})", error.line) from error
+
+    def premise(self, example: Example) -> str:
+        """What the answers stand after when nothing is known of the item: the domain premise of the rule ``pmi``.
+
+        It is ``premise:`` of the front matter, or else the last line of the prompt with all text fields empty. The
+        white space before the answer is the companion's to add.
+
+        Raises:
+            TemplateError: the template fails without text, or its last line says nothing then.
+        """
+        if self._premise is not None:
+            return self._premise.render({**example.fields, "options": list(example.options)}).rstrip()
+        empty = {name: "" if isinstance(value, str) else value for name, value in example.fields.items()}
+        try:
+            found = self.render(replace(example, fields=empty)).prefix.rpartition("\n")[2]
+        except TemplateError:
+            found = ""
+        if not found.strip():
+            raise TemplateError(self.path, "the rule pmi needs a domain premise: set premise: in the front matter", 1)
+        return found.rstrip()
 
     def _words(self, example: Example) -> Words:
         answers = self.front.answers
@@ -176,6 +198,10 @@ def load_template(path: Path, task: Task) -> Template:
     if "answer" not in body.names:
         raise TemplateError(path, "does not write {{ answer }}, which marks where the label word goes", first_line)
     score = _score_mode(front, task, path, document.lines.get("score"), body)
+    premise = None
+    if front.premise is not None:
+        line = document.lines.get("premise", 1)
+        premise = compile_text(front.premise, origin=path, scope={*task.fields, "options"}, first_line=line)
     slots = {"answer": Slot("answer")}
     if score not in MODES:
         slots[score] = Slot(score)
@@ -187,6 +213,7 @@ def load_template(path: Path, task: Task) -> Template:
         score=score,
         _body=body,
         _answers=answers,
+        _premise=premise,
         _slots=slots,
     )
 

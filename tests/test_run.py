@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,16 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from commands import outcome, start
+from commands import outcome, start, watch_scoring
 from conftest import MOOD_TASK, Project, build_gpt2, made_up_text
 
 import harness
 from harness import api, runner
-from harness.columns import Requests, Scores
 from harness.errors import DataError, HarnessError, ModelError, UsageError
 from harness.options import RunOptions, read_grid
 from harness.progress import QuietReporter
-from harness.runner import FinishedRun, InterruptedRunError, run
-from harness.scorers import RowScorer
+from harness.runner import FinishedRun, run
+from harness.scoring import InterruptedRunError, Scoring
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -380,23 +379,6 @@ def test_notices_reach_the_reporter_and_the_manifest(evaluate: Run, project: Pro
 # What fails
 
 
-class Failing:
-    """A scorer that gives its first batches and then raises."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __call__(self, scorer: RowScorer, requests: Requests) -> Iterator[tuple[Scores, int]]:
-        scorer.batch_tokens = 200
-        for number, found in enumerate(_SCORE(scorer, requests)):
-            if number == 3:
-                raise self.error
-            yield found
-
-
-_SCORE = RowScorer.score
-
-
 @pytest.mark.parametrize(
     ("error", "raised", "status"),
     [
@@ -414,9 +396,14 @@ def test_scores_survive_whatever_stops_the_scoring(
     raised: type[BaseException],
     status: str,
 ) -> None:
-    failing = Failing(error)
+    steps = iter([None, None, None])
+
+    def fail_at_fourth() -> None:
+        if next(steps, error) is not None:
+            raise error
+
     with monkeypatch.context() as patch:
-        patch.setattr(RowScorer, "score", lambda self, requests: failing(self, requests))
+        patch.setattr(Scoring, "_choose", watch_scoring(fail_at_fourth))
         with pytest.raises(raised):
             evaluate()
     (path,) = project.root.glob("results/runs/*/manifest.json")

@@ -1,0 +1,125 @@
+"""Prompts that are scored beside a cell's own, because a rule or a calibration compares with them.
+
+    premise       the end of the template alone, then each answer of the item     rule pmi
+    null          nothing, then each answer of the item                           rule unconditional
+    contextual    the item's prompt with nothing in particular in its text        calibration contextual
+    domain        the same with random words of the pool                          calibration domain
+
+They are requests like any other, so they join the run's one trie, and their scores are stored.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.calibrate import CONTENT_FREE, DOMAIN_TEXTS
+from harness.errors import UsageError
+from harness.records import Example, Prompt, Segment, digest
+from harness.render import Renderer
+from harness.templates import Template
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Companion:
+    """Prompts beside those of a cell's n items.
+
+    ``context``, shape [n], is given where each context has ``per_context`` prompts: item ``i`` goes with the prompts
+    from ``context[i] * per_context`` on. Without it, prompt ``i`` is item ``i``'s.
+    """
+
+    prompts: Sequence[Prompt]
+    context: Integers | None = None
+    per_context: int = 1
+
+
+def premise(template: Template, items: Sequence[Example], prompts: Sequence[Prompt]) -> Companion:
+    """Each item's answers after the template's domain premise (Holtzman et al. 2021, section 3)."""
+    return Companion([_after(template.premise(item), prompt) for item, prompt in zip(items, prompts, strict=True)])
+
+
+def null(prompts: Sequence[Prompt]) -> Companion:
+    """Each item's answers after nothing at all."""
+    return Companion([_after("", prompt) for prompt in prompts])
+
+
+def contextual(items: Sequence[Example], demos: Sequence[Sequence[Example]], renderer: Renderer) -> Companion:
+    """Content-free inputs after each item's own demonstrations; contexts that are alike are one."""
+    fillers: list[Callable[[str], str]] = [lambda _, text=text: text for text in CONTENT_FREE]  # type: ignore[misc]
+    return _contexts(items, demos, renderer, fillers)
+
+
+def domain(
+    items: Sequence[Example],
+    demos: Sequence[Sequence[Example]],
+    renderer: Renderer,
+    pool: Sequence[Example],
+    task: str,
+) -> Companion:
+    """Random words of the pool, as many as its texts have on average, after each item's own demonstrations.
+
+    Raises:
+        UsageError: the task has no pool to draw words from.
+    """
+    if not pool:
+        raise UsageError(f"--calibrate domain: draws words from the pool, and the task {task!r} has none")
+    texts = [_random_texts(pool, task, number) for number in range(DOMAIN_TEXTS)]
+    fillers: list[Callable[[str], str]] = [lambda name, text=text: text[name] for text in texts]  # type: ignore[misc]
+    return _contexts(items, demos, renderer, fillers)
+
+
+def text_fields(item: Example) -> list[str]:
+    """The names of the fields that hold text."""
+    return [name for name, value in item.fields.items() if isinstance(value, str)]
+
+
+def filled(item: Example, filler: Callable[[str], str]) -> Example:
+    """The item with other text in its text fields; ``filler`` gives it by field name."""
+    return replace(item, fields={**item.fields, **{name: filler(name) for name in text_fields(item)}})
+
+
+def _after(text: str, prompt: Prompt) -> Prompt:
+    """The answers of a prompt after another text, with the white space that stands before them in the prompt."""
+    own = prompt.segments[-1].text
+    segment = Segment("query", "prefix", text + own[len(own.rstrip()) :])
+    return Prompt(prompt.item_id, (segment,), prompt.answers, ())
+
+
+def _contexts(
+    items: Sequence[Example],
+    demos: Sequence[Sequence[Example]],
+    renderer: Renderer,
+    fillers: Sequence[Callable[[str], str]],
+) -> Companion:
+    known: dict[str, int] = {}
+    prompts: list[Prompt] = []
+    context = np.empty(len(items), np.int64)
+    for index, (item, shown) in enumerate(zip(items, demos, strict=True)):
+        others = {name: value for name, value in item.fields.items() if not isinstance(value, str)}
+        key = digest([[demo.item_id for demo in shown], others, list(item.options)])
+        if key not in known:
+            known[key] = len(known)
+            prompts += [renderer.prompt(filled(item, filler), shown) for filler in fillers]
+        context[index] = known[key]
+    return Companion(prompts, context, len(fillers))
+
+
+def _random_texts(pool: Sequence[Example], task: str, number: int) -> Mapping[str, str]:
+    """One text for each text field, its words drawn one by one from all words of the field in the pool."""
+    found = {}
+    for name in text_fields(pool[0]):
+        rows = [str(example.fields[name]) for example in pool]
+        spaced = any(" " in row for row in rows)  # Chinese has no spaces between words
+        split = [row.split() if spaced else list(row) for row in rows]
+        words = [word for row in split for word in row] or [""]
+        rng = random.Random(f"{task} {name} domain {number}")  # noqa: S311 - a seeded draw
+        length = math.ceil(len(words) / len(rows))
+        found[name] = (" " if spaced else "").join(rng.choices(words, k=length))
+    return found

@@ -1,0 +1,256 @@
+"""Compares stored results on the same items: how much better, how sure, which items changed, and what else differs.
+
+A side is a run, or rows of it: ``RUN[:key=value,...]``, the run by its id, the beginning of it, its folder or
+``latest``; keys are those of a row, such as ``shots=4`` or ``rule=pmi``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UsageError, suggest
+from harness.paired import Comparison, adjust, compare
+from harness.power import detectable_difference
+from harness.run_store import StoredRun, stored_runs
+from harness.summary import Row, read_cells, summarise
+
+# What a side may be narrowed by, and what rows of two sides are matched by.
+KEYS = ("task", "data", "split", "model", "shots", "demos", "rule", "calibration", "control", "dtype", "template")
+_MATCHED = ("task", "data", "shots", "demos", "rule", "calibration", "control", "model", "dtype")
+_CHANGED = 10  # changed items that are named
+# What is no setting of a row: its hashes tell of what is named elsewhere.
+_SILENT = {"method"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison: the rows of a run that it names."""
+
+    name: str
+    run: StoredRun
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two rows on the same items. ``changed`` are ids of items on which they differ, with both accuracies.
+
+    ``differs`` names the settings, hashes and versions that are not the same; ``p_value`` is adjusted by Holm's method
+    over all pairs of the comparison.
+    """
+
+    first: Row
+    second: Row
+    result: Comparison
+    p_value: float
+    changed: Sequence[tuple[str, float, float]]
+    differs: Mapping[str, tuple[Any, Any]]
+
+    @property
+    def detectable(self) -> float:
+        """The smallest difference that these items would show in four of five tries."""
+        return detectable_difference(self.result.standard_error)
+
+    @property
+    def worse(self) -> bool:
+        """Whether the second is worse than the first beyond chance."""
+        return self.result.difference.mean < 0 and self.p_value < 0.05
+
+    def as_dict(self) -> dict[str, Any]:
+        difference = self.result.difference
+        ends = [None if np.isnan(end) else float(end) for end in (difference.low, difference.high)]
+        return {
+            "task": self.first.signature["task"],
+            "data": self.first.signature["data"],
+            "n": self.result.n,
+            "first": self.first.as_dict(),
+            "second": self.second.as_dict(),
+            "difference": {"mean": float(difference.mean), "low": ends[0], "high": ends[1]},
+            "p_value": self.p_value,
+            "second_better": self.result.wins,
+            "first_better": self.result.losses,
+            "minimum_detectable_effect": None if np.isnan(self.detectable) else self.detectable,
+            "differs": {key: list(values) for key, values in self.differs.items()},
+            "changed": [item for item, _, _ in self.changed],
+        }
+
+
+def read_side(text: str, results: Path) -> Side:
+    """The run and rows that ``text`` names.
+
+    Raises:
+        UsageError: there is no such run, key or row.
+    """
+    name, _, narrowing = text.partition(":")
+    wanted = dict(_key_value(part, text) for part in narrowing.split(",") if part)
+    run = _find_run(name, results)
+    cells = read_cells([run])
+    template = wanted.pop("template", None)
+    if template is not None:
+        names = sorted({str(cell.signature["template"]) for cell in cells})
+        cells = [cell for cell in cells if template in (cell.signature["template"], _stem(cell.signature["template"]))]
+        if not cells:
+            raise UsageError(f"{text}: has no template {template!r}{suggest(template, map(_stem, names))}")
+    rows = [row for row in summarise(cells) if all(str(row.signature[key]) == value for key, value in wanted.items())]
+    if not rows:
+        raise UsageError(f"{text}: no row of that run fits; {_rows_of(summarise(read_cells([run])))}")
+    return Side(text, run, rows)
+
+
+def pairs(first: Side, second: Side) -> list[Pair]:
+    """Every row of one side with the row of the other that it goes with; a difference is the second less the first.
+
+    Raises:
+        UsageError: no two rows can be paired, and why.
+    """
+    matched = _matched(first, second)
+    found = []
+    for one, other in matched:
+        ids, left, right = _common_items(one, other, first, second)
+        result = compare(other.item_accuracy[right], one.item_accuracy[left], _clusters(one, left))
+        changed = [
+            (ids[i], float(one.item_accuracy[a]), float(other.item_accuracy[b]))
+            for i, (a, b) in enumerate(zip(left, right, strict=True))
+            if one.item_accuracy[a] != other.item_accuracy[b]
+        ]
+        found.append((one, other, result, changed))
+    adjusted = adjust(np.array([result.p_value for _, _, result, _ in found]))
+    return [
+        Pair(one, other, result, float(p), changed, _differing(one, other, first, second))
+        for (one, other, result, changed), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def as_text(found: Sequence[Pair]) -> str:
+    """The comparison for people to read."""
+    lines = []
+    for pair in found:
+        row, result, gap = pair.first, pair.result, pair.result.difference
+        interval = "" if np.isnan(gap.low) else f" [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+        lines += [
+            f"{row.task_label}, {result.n} items: {100 * row.item_accuracy.mean():.1f}% and"
+            f" {100 * pair.second.item_accuracy.mean():.1f}%, difference {100 * gap.mean:+.1f}{interval}, p ="
+            f" {pair.p_value:.3g}{' (Holm)' if len(found) > 1 else ''}",
+            f"  the second is better on {result.wins} items and worse on {result.losses}",
+        ]
+        if not np.isnan(pair.detectable):
+            lines.append(f"  a difference of {100 * pair.detectable:.1f} points would be seen in four of five tries")
+        for key, (left, right) in pair.differs.items():
+            lines.append(f"  {key}: {left} and {right}")
+        for item, left, right in pair.changed[:_CHANGED]:
+            lines.append(f"  item {item[:12]}: {_verdict(left)} and {_verdict(right)}")
+        if len(pair.changed) > _CHANGED:
+            lines.append(f"  and {len(pair.changed) - _CHANGED} more items; --json names them all")
+    return "\n".join(lines)
+
+
+def _verdict(accuracy: float) -> str:
+    return {0.0: "wrong", 1.0: "right"}.get(accuracy, f"right in {accuracy:.0%}")
+
+
+def _key_value(part: str, text: str) -> tuple[str, str]:
+    key, given, value = part.partition("=")
+    if not given or key not in KEYS:
+        raise UsageError(f"{text}: {part!r} is not key=value with a key of a row{suggest(key, KEYS, what='keys')}")
+    return key, value
+
+
+def _find_run(name: str, results: Path) -> StoredRun:
+    runs = [run for run in stored_runs(results)[0] if run.finished]
+    if name == "latest" and runs:
+        return runs[-1]
+    fitting = [run for run in runs if run.path.name.startswith(name) or run.path == Path(name)] if name else []
+    if len(fitting) == 1:
+        return fitting[0]
+    ids = [run.path.name for run in runs]
+    if fitting:
+        raise UsageError(f"{name}: fits several runs: {', '.join(run.path.name for run in fitting)}")
+    raise UsageError(f"{name}: no finished run of that name in {results}{suggest(name, ['latest', *ids], what='runs')}")
+
+
+def _stem(template: str) -> str:
+    return template.split("/")[-1]
+
+
+def _rows_of(rows: Sequence[Row]) -> str:
+    told = [
+        ", ".join(f"{key}={row.signature[key]}" for key in ("task", "shots", "rule", "calibration", "control"))
+        for row in rows
+    ]
+    return f"its rows are: {'; '.join(told[:6])}{' ...' if len(told) > 6 else ''}"
+
+
+def _matched(first: Side, second: Side) -> list[tuple[Row, Row]]:
+    if len(first.rows) == 1 and len(second.rows) == 1:
+        return [(first.rows[0], second.rows[0])]
+    # Rows go together by whatever tells the rows of a side apart.
+    telling = [
+        key
+        for key in _MATCHED
+        if any(len({str(row.signature[key]) for row in side.rows}) > 1 for side in (first, second))
+    ]
+    index: dict[tuple[str, ...], list[Row]] = {}
+    for row in second.rows:
+        index.setdefault(tuple(str(row.signature[key]) for key in telling), []).append(row)
+    found = []
+    for row in first.rows:
+        others = index.get(tuple(str(row.signature[key]) for key in telling), [])
+        if len(others) > 1:
+            raise UsageError(f"{second.name}: several rows fit one of {first.name}; narrow them, as in RUN:shots=4")
+        found += [(row, other) for other in others]
+    if not found:
+        raise UsageError(
+            f"{first.name} and {second.name} have no rows in common by {', '.join(telling)}; narrow both to one row,"
+            f" as in RUN:shots=4. Of the first, {_rows_of(first.rows)}"
+        )
+    return found
+
+
+def _common_items(one: Row, other: Row, first: Side, second: Side) -> tuple[list[str], list[int], list[int]]:
+    for key, what in (("task", "task"), ("data", "data"), ("split", "split")):
+        if one.signature[key] != other.signature[key]:
+            raise UsageError(
+                f"{first.name} and {second.name} cannot be paired: their {what} differs ({one.signature[key]} and"
+                f" {other.signature[key]})"
+            )
+    if one.signature["task_reading"] != other.signature["task_reading"]:
+        raise UsageError(
+            f"{first.name} and {second.name} cannot be paired: the task file changed between them, so that labels or"
+            " items may not mean the same"
+        )
+    place = {item: index for index, item in enumerate(other.item_ids)}
+    left = [index for index, item in enumerate(one.item_ids) if item in place]
+    if not left:
+        raise UsageError(f"{first.name} and {second.name} cannot be paired: they have no item in common")
+    ids = [one.item_ids[index] for index in left]
+    return ids, left, [place[item] for item in ids]
+
+
+def _clusters(row: Row, chosen: Sequence[int]) -> Any:
+    return None if row.clusters is None else row.clusters[chosen]
+
+
+def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in one.signature:
+        left, right = one.signature[key], other.signature.get(key)
+        if left != right and key not in _SILENT:
+            found[key.replace("_", " ")] = (left, right)
+    if one.templates > 1 or other.templates > 1:  # then the signature is that of one of several
+        found.pop("template", None)
+        found.pop("template hash", None)
+        if one.template_hashes != other.template_hashes:
+            found["templates"] = (f"{one.templates}", f"{other.templates}, or other text")
+    if len(one.item_ids) != len(other.item_ids):
+        found["items"] = (len(one.item_ids), len(other.item_ids))
+    versions = first.run.manifest["versions"], second.run.manifest["versions"]
+    for package in versions[0]:
+        left, right = versions[0][package], versions[1].get(package)
+        if left != right:
+            found[f"version of {package}"] = (left, right)
+    return found

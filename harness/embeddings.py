@@ -1,0 +1,213 @@
+"""Embeds texts with a transformer: the mean of its last hidden states over a text's tokens, in float32.
+
+Any encoder or causal language model that ``AutoModel`` loads will do. Embeddings are kept in
+``<results>/embeddings/<model fingerprint>/``, by a hash of the text's tokens, so that no text is ever embedded twice,
+and the same text always has the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import hub
+from harness.errors import ModelError
+from harness.files import write_atomically
+from harness.models import ModelFiles
+from harness.processes import Processes
+from harness.progress import Reporter
+from harness.records import KEY_BYTES, digest
+
+BATCH_TOKENS = 8_192
+COMMIT_SECONDS = 10.0
+_METHOD = b"mean of the last hidden states, 1"
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Embedder:
+    """Gives each text its vector; calling it twice with a text computes it once."""
+
+    def __init__(self, files: ModelFiles, results: Path, reporter: Reporter) -> None:
+        self.label = files.label
+        self._files = files
+        self._folder = results / "embeddings" / files.fingerprint
+        self._reporter = reporter
+        self._model: Any = None
+        self._known: dict[bytes, Vectors] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the vector of a text depends on: the model, and how it tokenises."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        spelling = backend.to_str() if backend is not None else str(sorted(self._tokenizer.get_vocab().items()))
+        return digest([self._files.fingerprint, spelling, self._most, _METHOD.decode()])
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of texts; shape [n texts, d].
+
+        Raises:
+            ModelError: the model cannot be loaded, or gives no finite numbers.
+            HarnessError: they cannot be stored.
+        """
+        tokens = self._tokenise(texts)
+        keys = [hashlib.blake2b(_METHOD + ids.tobytes(), digest_size=KEY_BYTES).digest() for ids in tokens]
+        if self._known is None:
+            self._known = Processes().from_main(dict(self._stored()))
+        missing = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._known}
+        if missing:
+            self._known |= self._embed(missing)
+        return np.stack([self._known[key] for key in keys])
+
+    def release(self) -> None:
+        """Give the model's memory back; it is loaded again if another text comes."""
+        self._model = None
+
+    # Tokens
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        spec = self._files.spec
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self._files.path, trust_remote_code=spec.trust_remote_code)
+        except Exception as error:  # readers of many formats raise many kinds
+            raise ModelError(f"{spec.name}: its tokenizer cannot be loaded: {hub.first_line(error)}") from error
+        if not tokenizer("a", add_special_tokens=False)["input_ids"]:
+            raise ModelError(f"{spec.name}: its tokenizer knows no text: tokenizer.json or its like is missing")
+        return tokenizer
+
+    @property
+    def _most(self) -> int | None:
+        """How many tokens of a text are read. Tokenizers without a limit of their own name an enormous one."""
+        limits = [self._files.max_inputs, self._tokenizer.model_max_length]
+        return min((limit for limit in limits if limit is not None and limit < 1_000_000), default=None)
+
+    def _tokenise(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        tokenizer = self._tokenizer
+        found = tokenizer(list(texts), truncation=self._most is not None, max_length=self._most, verbose=False)
+        stand_in = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)
+        return [np.array(ids or [stand_in], np.int64) for ids in found["input_ids"]]
+
+    # Vectors
+
+    def _embed(self, missing: dict[bytes, npt.NDArray[np.int64]]) -> dict[bytes, Vectors]:
+        """Compute vectors, shared out among the processes of the run, and store them as they come."""
+        processes = Processes()
+        order = sorted(missing, key=lambda key: (len(missing[key]), key))
+        own = order[processes.rank :: processes.count]
+        found: dict[bytes, Vectors] = {}
+        pending: list[bytes] = []
+        last = time.monotonic()
+        with self._reporter.track("embedding", len(own), "texts") as advance:
+            try:
+                for batch in _batches(own, missing):
+                    for key, vector in zip(batch, self._forward([missing[key] for key in batch]), strict=True):
+                        found[key] = vector
+                    pending += batch
+                    advance(len(batch))
+                    if time.monotonic() - last > COMMIT_SECONDS:
+                        self._store(pending, found)
+                        pending, last = [], time.monotonic()
+            finally:  # also when the user stops it
+                self._store(pending, found)
+        return {key: vector for part in processes.gather(found) for key, vector in part.items()}
+
+    def _forward(self, batch: Sequence[npt.NDArray[np.int64]]) -> Vectors:
+        """The vectors of one batch, padded on the right; shape [n, d]."""
+        import torch
+
+        if self._model is None:
+            self._model = load_encoder(self._files)
+        longest = max(map(len, batch))
+        ids = torch.zeros((len(batch), longest), dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = torch.from_numpy(tokens)
+            mask[row, : len(tokens)] = 1
+        ids, mask = ids.to(self._files.device), mask.to(self._files.device)
+        with torch.inference_mode():
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            kept = mask[..., None].to(hidden.dtype)
+            vectors: Vectors = ((hidden * kept).sum(1) / kept.sum(1)).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise ModelError(f"{self._files.spec.name}: gives embeddings that are not finite numbers")
+        return vectors
+
+    # The disk
+
+    def _stored(self) -> Iterator[tuple[bytes, Vectors]]:
+        for path in sorted(self._folder.glob("*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as parts:
+                    keys, vectors = parts["keys"], parts["vectors"]
+                    if keys.shape != (len(vectors), KEY_BYTES) or vectors.dtype != np.float32:
+                        raise ValueError("other arrays than embeddings have")
+            except (OSError, ValueError, KeyError, EOFError):  # a failing disk, or a file of somebody else's
+                self._reporter.remark(f"{path}: damaged, not read")
+                continue
+            yield from zip(map(bytes, keys), vectors, strict=True)
+
+    def _store(self, keys: Sequence[bytes], found: dict[bytes, Vectors]) -> None:
+        if not keys:
+            return
+        names = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
+        vectors = np.stack([found[key] for key in keys])
+
+        def write(path: Path) -> None:
+            with path.open("wb") as stream:
+                np.savez(stream, keys=names, vectors=vectors)
+
+        write_atomically(self._folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.npz", write)
+
+
+def load_encoder(files: ModelFiles) -> Any:
+    """Load a model without its head, in float32; of an encoder with a decoder, the encoder.
+
+    Raises:
+        ModelError: it cannot be loaded, or lacks weights.
+    """
+    import torch
+    from transformers import AutoModel
+
+    spec = files.spec
+    try:
+        model, info = AutoModel.from_pretrained(
+            files.path,
+            dtype=torch.float32,
+            device_map={"": files.device},
+            trust_remote_code=spec.trust_remote_code,
+            output_loading_info=True,
+            **spec.arguments,
+        )
+    except Exception as error:  # model code and readers of many formats raise many kinds
+        raise ModelError(f"{spec.name}: cannot be loaded to embed texts: {hub.first_line(error)}") from error
+    # A pooler stands on top of the hidden states, which are all that is used.
+    absent = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]) if "pooler" not in str(key))
+    if absent:
+        raise ModelError(f"{spec.name}: its files lack {len(absent)} weights of the model, such as {absent[0]}")
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    model.config.use_cache = False
+    return model.eval()
+
+
+def _batches(keys: Sequence[bytes], tokens: dict[bytes, npt.NDArray[np.int64]]) -> Iterator[list[bytes]]:
+    """Runs of keys, sorted by length, whose texts make at most BATCH_TOKENS when padded."""
+    batch: list[bytes] = []
+    for key in keys:
+        if batch and (len(batch) + 1) * len(tokens[key]) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(key)
+    if batch:
+        yield batch

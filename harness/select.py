@@ -1,0 +1,174 @@
+"""Chooses the best prompt under a budget: sequential halving on the split for choices, then one report on the other.
+
+An arm is a template with a number of shots, a demonstration seed and order; scoring rules cost no further scores, so an
+arm counts by the best of its rules. All arms of a round answer the same items, and what they answered before counts on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UsageError
+from harness.grid import PlannedCell
+from harness.options import RunOptions
+from harness.progress import Reporter
+from harness.records import Example, RuleName
+from harness.runner import FinishedRun, Session, store_run
+from harness.sequential import Round, halving_schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An arm after a round: its accuracy over the ``n`` items so far, under the best of its rules."""
+
+    arm: PlannedCell
+    rule: RuleName
+    accuracy: float
+    n: int
+
+    @property
+    def name(self) -> str:
+        arm = self.arm
+        seed = f", seed {arm.seed}" if arm.seed is not None else ""
+        return f"{arm.template.name}, {arm.shots}-shot{seed}, {self.rule}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was chosen, round by round, and what that cost.
+
+    ``runs`` counts a prompt on an item once, ``full`` what all prompts on all items would have cost; ``labels`` are the
+    items whose gold labels the choice has seen, ``demonstrations`` those that the chosen prompt shows.
+    """
+
+    rounds: Sequence[Sequence[Standing]]
+    winner: Standing
+    labels: int
+    demonstrations: int
+    runs: int
+    full: int
+    report: FinishedRun
+
+    @property
+    def sentence(self) -> str:
+        """What was spent, and what on."""
+        saved = 1 - self.runs / self.full if self.full else 0.0
+        return (
+            f"{self.winner.name} was chosen with {self.runs:,} runs of a prompt on an item, {saved:.0%} fewer than all"
+            f" {self.full:,}; the choice used the labels of {self.labels} items, and the prompt shows"
+            f" {self.demonstrations} more"
+        )
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Titles and rows: where every arm stood when it was dropped, the winner first."""
+        last: dict[int, tuple[int, Standing]] = {}
+        for number, standings in enumerate(self.rounds, 1):
+            last.update({id(standing.arm): (number, standing) for standing in standings})
+        ordered = sorted(last.values(), key=lambda pair: (-pair[0], -pair[1].accuracy))
+        rows = [
+            [standing.name, str(number), str(standing.n), f"{100 * standing.accuracy:.1f}"]
+            for number, standing in ordered
+        ]
+        return ["prompt", "round", "items", "accuracy %"], rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rounds = [
+            [{"prompt": one.name, "accuracy": one.accuracy, "n": one.n} for one in standings]
+            for standings in self.rounds
+        ]
+        costs = {name: getattr(self, name) for name in ("labels", "demonstrations", "runs", "full")}
+        return {"winner": self.winner.name, "rounds": rounds, **costs}
+
+
+def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -> Selection:
+    """Spend ``budget`` runs of a prompt on an item to choose among the prompts of a grid, and report the best one.
+
+    Raises:
+        UsageError: several tasks, no split for choices, or a budget too small for so many prompts.
+        HarnessError: as for a run.
+    """
+    session = Session(options.model_copy(update={"split": "select"}), reporter)
+    arms = session.plan()
+    names = {arm.data.task.name for arm in arms}
+    if len(names) > 1:
+        raise UsageError(f"select chooses for one task at a time, not for {', '.join(sorted(names))}")
+    schedule = _schedule(len(arms), budget)
+    session.open()
+    items = list(arms[0].items)
+    random.Random(f"select {options.seed}").shuffle(items)  # noqa: S311 - a seeded order
+    right: dict[tuple[int, RuleName], list[bool]] = {}
+    rounds: list[Sequence[Standing]] = []
+    alive, begin, runs = list(range(len(arms))), 0, 0
+    for step in schedule:
+        shown = items[begin : begin + step.items]
+        begin += len(shown)
+        runs += len(shown) * len(alive)
+        if shown:
+            _answer(session, arms, alive, shown, right)
+        standings = _ranked(arms, alive, right)
+        rounds.append([standing for _, standing in standings])
+        alive = [index for index, _ in standings[: (len(alive) + 1) // 2]]
+    winner = rounds[-1][0] if rounds else Standing(arms[0], arms[0].rules[0], float("nan"), 0)
+    report = _report(session, options, winner)
+    session.processes.close()
+    return Selection(rounds, winner, min(begin, len(items)), winner.arm.shots, runs, len(arms) * len(items), report)
+
+
+def _schedule(arms: int, budget: int) -> list[Round]:
+    try:
+        return halving_schedule(arms, budget)
+    except ValueError as error:
+        raise UsageError(f"--budget {budget}: {error}") from error
+
+
+def _answer(
+    session: Session,
+    arms: Sequence[PlannedCell],
+    alive: Sequence[int],
+    shown: Sequence[Example],
+    right: dict[tuple[int, RuleName], list[bool]],
+) -> None:
+    """Have every arm that is left answer the items."""
+    cells = [replace(arms[index], items=shown) for index in alive]
+    finished = iter(session.finish(cells, session.encode(cells), "select"))
+    for index, cell in zip(alive, cells, strict=True):
+        for rule in cell.rules:
+            for _ in cell.calibrations:
+                found = next(finished)
+                right.setdefault((index, rule), []).extend(one.correct for one in found.predictions)
+
+
+def _ranked(
+    arms: Sequence[PlannedCell], alive: Sequence[int], right: dict[tuple[int, RuleName], list[bool]]
+) -> list[tuple[int, Standing]]:
+    """The arms that are left, the best first; of equals, the one with fewer shots."""
+    found = []
+    for index in alive:
+        by_rule: Iterator[Standing] = (
+            Standing(arms[index], rule, float(np.mean(right[index, rule])), len(right[index, rule]))
+            for rule in arms[index].rules
+        )
+        found.append((index, max(by_rule, key=lambda standing: standing.accuracy)))
+    return sorted(found, key=lambda pair: (-pair[1].accuracy, pair[1].arm.shots, pair[0]))
+
+
+def _report(session: Session, options: RunOptions, winner: Standing) -> FinishedRun:
+    """The chosen prompt on the split that nothing was chosen by, stored as a run."""
+    arm = winner.arm
+    chosen = options.model_copy(
+        update={
+            "split": "report",
+            "prompts": (arm.template.name,),
+            "shots": (arm.shots,),
+            "demo_seeds": (arm.seed,) if arm.seed is not None else options.demo_seeds,
+            "rule": (winner.rule,),
+        }
+    )
+    cells = session.plan(chosen)
+    return store_run(session, cells, session.encode(cells), split="report")

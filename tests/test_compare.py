@@ -1,0 +1,129 @@
+"""``harness compare``: two stored results on the same items, and what cannot be paired."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from commands import Commands
+from conftest import Project
+from scipy import stats
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def run(harness: Commands, model: Path, *options: str) -> str:
+    """Evaluate, and give the run's id."""
+    before = set(Path("results/runs").glob("*"))
+    harness.ok("run", "--tasks", "mood", "--data-dir", "data", "--model", model, *options)
+    (new,) = set(Path("results/runs").glob("*")) - before
+    return new.name
+
+
+def right(run_id: str, shots: int) -> list[bool]:
+    """Whether each item is answered rightly by the one cell of these shots, by item id; from the files alone."""
+    folder = Path("results/runs") / run_id
+    cells = json.loads((folder / "manifest.json").read_text())["cells"]
+    (cell,) = (cell["id"] for cell in cells if cell["signature"]["shots"] == shots)
+    rows = [row for row in pq.read_table(folder / "predictions.parquet").to_pylist() if row["cell"] == cell]
+    return [row["correct"] == 1 for row in sorted(rows, key=lambda row: row["item_id"])]
+
+
+def test_a_comparison_is_paired_by_item(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    project.write_rows("data/mood/test.jsonl", 60, seed=2)
+    one = run(harness, tiny_gpt2, "--shots", "0,3", "--prompts", "plain")
+    done = harness.ok("compare", f"{one}:shots=0", f"{one}:shots=3", "--json")
+    (pair,) = json.loads(done.out)["pairs"]
+    zero, three = right(one, 0), right(one, 3)
+    wins = sum(not a and b for a, b in zip(zero, three, strict=True))
+    losses = sum(a and not b for a, b in zip(zero, three, strict=True))
+    assert (pair["n"], pair["second_better"], pair["first_better"]) == (60, wins, losses)
+    assert pair["difference"]["mean"] == pytest.approx((wins - losses) / 60)
+    assert len(pair["changed"]) == wins + losses
+    assert pair["p_value"] == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
+    interval = stats.ttest_rel(np.array(three, float), np.array(zero, float)).confidence_interval()
+    assert pair["difference"]["low"] == pytest.approx(interval.low)
+    assert pair["differs"]["shots"] == [0, 3]
+
+
+def test_a_run_against_itself_changes_nothing(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    run(harness, tiny_gpt2, "--shots", "0,3")
+    done = harness.ok("compare", "latest", "latest", "--fail-if-worse")
+    assert done.out.count("difference +0.0") == 2
+    assert "better on 0 items and worse on 0" in done.out
+
+
+def test_rows_are_matched_across_runs(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2, "--shots", "0,3", "--prompts", "plain")
+    other = run(harness, tiny_gpt2, "--shots", "3,0", "--prompts", "terse")
+    found = json.loads(harness.ok("compare", one, other, "--json").out)["pairs"]
+    assert [(pair["first"]["shots"], pair["second"]["shots"]) for pair in found] in ([(0, 0), (3, 3)], [(3, 3), (0, 0)])
+    assert all(pair["differs"]["template"] == ["mood/plain", "mood/terse"] for pair in found)
+
+
+def test_only_common_items_count(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2)
+    some = run(harness, tiny_gpt2, "--limit", "7")
+    (pair,) = json.loads(harness.ok("compare", one, some, "--json").out)["pairs"]
+    assert (pair["n"], pair["differs"]["items"]) == (7, [20, 7])
+
+
+def test_a_changed_template_is_told(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2, "--prompts", "plain")
+    project.write("prompts/mood/plain.jinja", "---\nanswers: [bad, good]\n---\n{{ text }}\nMood: {{ answer }}\n")
+    other = run(harness, tiny_gpt2, "--prompts", "plain")
+    assert "template hash: " in harness.ok("compare", one, other).out
+
+
+@pytest.mark.parametrize(
+    ("sides", "fragment"),
+    [
+        (("latest", "latesd"), "no finished run of that name in results; did you mean 'latest'?"),
+        (("latest:shot=0", "latest"), "'shot=0' is not key=value with a key of a row; did you mean 'shots'?"),
+        (("latest:shots=5", "latest"), "no row of that run fits; its rows are: task=mood, shots=0"),
+        (("latest:template=plan", "latest"), "did you mean 'plain'?"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    harness: Commands, project: Project, tiny_gpt2: Path, sides: tuple[str, str], fragment: str
+) -> None:
+    run(harness, tiny_gpt2, "--shots", "0,3")
+    done = harness("compare", *sides)
+    assert done.status == 2
+    assert fragment in done.mistake
+
+
+def test_other_data_cannot_be_paired(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2)
+    project.write_rows("data/mood/test.jsonl", 20, seed=9, change=lambda row: row.update(text=f"other {row['text']}"))
+    other = run(harness, tiny_gpt2)
+    assert "they have no item in common" in harness("compare", one, other).mistake
+
+
+def test_a_changed_task_file_cannot_be_paired(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2)
+    task = Path("tasks/mood.yaml")
+    project.write("tasks/mood.yaml", task.read_text().replace("labels: [low, high]", "labels: [high, low]"))
+    other = run(harness, tiny_gpt2)
+    assert "the task file changed between them" in harness("compare", one, other).mistake
+
+
+def test_being_worse_fails_only_when_asked_and_beyond_chance(
+    harness: Commands, project: Project, tiny_gpt2: Path
+) -> None:
+    """One template answers with the labels turned round, so that one of two runs is worse on every item."""
+    body = "---\nText: {{ text }}\nMood: {{ answer }}\n"
+    project.write("prompts/mood/as.jinja", "---\nanswers: [bad, good]\n" + body)
+    project.write("prompts/mood/turned.jinja", "---\nanswers: [good, bad]\n" + body)
+    project.write_rows("data/mood/test.jsonl", 40, seed=2, change=lambda row: row.update(label=1))
+    runs = [run(harness, tiny_gpt2, "--prompts", name) for name in ("as", "turned")]
+    first, second = sorted(runs, key=lambda name: -sum(right(name, 0)))
+    assert sum(right(first, 0)) > 30
+    harness.ok("compare", first, second)
+    harness.ok("compare", second, first, "--fail-if-worse")
+    done = harness("compare", first, second, "--fail-if-worse")
+    assert done.status == 1
+    assert f"{second} is worse than {first}: mood" in done.err

@@ -1,0 +1,179 @@
+"""Rules, calibrations and controls of one scoring pass, against arithmetic on the stored scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Project
+from naive import score_row
+
+from harness.errors import UsageError
+from harness.models import ModelSpec, PretrainedTokenizer, load_model, locate_model
+from harness.options import RunOptions
+from harness.records import Prediction
+from harness.runner import FinishedCell, FinishedRun, run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Evaluate = Callable[..., FinishedRun]
+
+
+@pytest.fixture
+def evaluate(project: Project, tiny_gpt2: Path) -> Evaluate:
+    def call(**options: Any) -> FinishedRun:
+        given = {"tasks": "mood", "model": str(tiny_gpt2), "data_dir": project.root / "data", "prompts": "plain"}
+        return run(RunOptions.read({**given, **options}))
+
+    return call
+
+
+def cell(found: FinishedRun, **wanted: object) -> FinishedCell:
+    (one,) = (
+        cell for cell in found.cells if all(cell.cell.signature[key] == value for key, value in wanted.items())
+    )
+    return one
+
+
+def scores(found: FinishedRun, **wanted: object) -> np.ndarray:
+    """Label scores by item, shape [n, labels]."""
+    predictions: list[Prediction] = list(cell(found, **wanted).predictions)
+    return np.array([prediction.scores for prediction in predictions])
+
+
+def logprob(model: Path, context: str, answer: str) -> float:
+    """Of the answer after the context, by one forward of plain transformers."""
+    files = locate_model(ModelSpec(str(model)))
+    tokenizer = PretrainedTokenizer(files)
+    whole, before = (list(tokenizer.encode([text])[0].ids) for text in (context + answer, context))
+    lead = [] if before else [tokenizer.opening or 0]
+    values, _ = score_row(load_model(files), lead + whole, len(lead + before))
+    return sum(values)
+
+
+def test_pmi_compares_with_the_end_of_the_template_alone(evaluate: Evaluate, tiny_gpt2: Path) -> None:
+    found = evaluate(rule="sum,pmi")
+    premises = [logprob(tiny_gpt2, "Mood:", f" {word}") for word in ("bad", "good")]
+    assert scores(found, rule="pmi") == pytest.approx(scores(found, rule="sum") - premises, abs=1e-4)
+
+
+def test_a_template_may_bring_its_own_premise(evaluate: Evaluate, project: Project, tiny_gpt2: Path) -> None:
+    project.write(
+        "prompts/mood/own.jinja",
+        '---\nanswers: [bad, good]\npremise: "the answer is:"\n---\nText: {{ text }}\nMood: {{ answer }}\n',
+    )
+    found = evaluate(rule="sum,pmi", prompts="own")
+    premises = [logprob(tiny_gpt2, "the answer is:", f" {word}") for word in ("bad", "good")]
+    assert scores(found, rule="pmi") == pytest.approx(scores(found, rule="sum") - premises, abs=1e-4)
+
+
+def test_a_template_whose_end_says_nothing_needs_a_premise(evaluate: Evaluate, project: Project) -> None:
+    project.write("prompts/mood/bare.jinja", "---\nanswers: [bad, good]\n---\n{{ text }}\n{{ answer }}\n")
+    with pytest.raises(Exception, match=r"bare\.jinja.*needs a domain premise: set premise:"):
+        evaluate(rule="pmi", prompts="bare")
+
+
+def test_unconditional_compares_with_nothing(evaluate: Evaluate, tiny_gpt2: Path) -> None:
+    found = evaluate(rule="sum,unconditional", shots=2)
+    alone = [logprob(tiny_gpt2, "", f" {word}") for word in ("bad", "good")]
+    assert scores(found, rule="unconditional") == pytest.approx(scores(found, rule="sum") - alone, abs=1e-4)
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_contextual_calibration_asks_the_same_prompt_about_nothing(
+    evaluate: Evaluate, tiny_gpt2: Path, shots: int
+) -> None:
+    found = evaluate(calibrate="none,contextual", shots=shots)
+    plain = scores(found, calibration="none")
+    shown = cell(found, calibration="none")
+    examples = "".join(_demo(found, index) for index in range(shots))
+    probabilities = np.array(
+        [
+            [np.exp(logprob(tiny_gpt2, f"{examples}Text: {text}\nMood:", f" {word}")) for word in ("bad", "good")]
+            for text in ("N/A", "", "[MASK]")
+        ]
+    )
+    prior = probabilities.mean(axis=0) / probabilities.mean(axis=0).sum()
+    p = np.exp(plain) / np.exp(plain).sum(axis=1, keepdims=True)
+    expected = p / prior / (p / prior).sum(axis=1, keepdims=True)
+    assert np.exp(scores(found, calibration="contextual")) == pytest.approx(expected, abs=1e-4)
+    assert len(shown.items) == 20
+
+
+def _demo(found: FinishedRun, index: int) -> str:
+    """The text of a demonstration that all items share."""
+    from harness.data import load_data
+    from harness.search_path import SearchPath
+    from harness.shots import Demonstrations
+    from harness.sources import row_source
+    from harness.tasks import Catalogue
+
+    task = Catalogue(SearchPath.default(())).get("mood")
+    data = load_data(task, row_source(task, "auto", Path("data"), print), {"pool", "report"})
+    drawing = Demonstrations("mood", data.role("pool"), "fixed", 0)
+    example = drawing.draw(data.role("report")[0], 2)[index]
+    return f"Text: {example.fields['text']}\nMood: {('bad', 'good')[example.gold]}\n\n"
+
+
+def test_everything_is_scored_in_one_pass_and_read_later_without_a_model(
+    evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = {"rule": "sum,pmi,unconditional", "shots": "0,2"}
+    evaluate(**every)
+    evaluate(calibrate="none,contextual,domain,batch,prototypical", shots="0,2")
+    monkeypatch.setattr("harness.runner.load_model", lambda *_: pytest.fail("the model was loaded"))
+    assert evaluate(rule="unconditional", shots=2).manifest.requests["scored"] == 0
+    for name in ("contextual", "domain", "batch", "prototypical"):
+        assert evaluate(calibrate=name, shots="0,2").manifest.requests["scored"] == 0
+
+
+def test_companions_cost_little(evaluate: Evaluate) -> None:
+    """One premise and one null prompt for each answer, three content-free ones for each answer and context."""
+    assert evaluate(rule="sum").manifest.requests["distinct"] == 40
+    assert evaluate(rule="sum,pmi,unconditional").manifest.requests["distinct"] == 40 + 2 + 2
+    assert evaluate(rule="sum", calibrate="contextual").manifest.requests["distinct"] == 40 + 6
+    assert evaluate(rule="sum", calibrate="domain").manifest.requests["distinct"] == 40 + 40
+
+
+def test_calibration_is_for_labels(evaluate: Evaluate, project: Project) -> None:
+    task = Path("tasks/mood.yaml").read_text().replace("labels: [low, high]", 'options: ["a", "b"]')
+    project.write("tasks/mood.yaml", task.replace('options: ["a", "b"]', "options: \"{{ ['a', 'b'] }}\""))
+    project.write("prompts/mood/plain.jinja", '---\nanswers: "{{ options }}"\n---\n{{ text }}\nMood: {{ answer }}\n')
+    with pytest.raises(UsageError, match="--calibrate batch: mood has options of each item's own"):
+        evaluate(calibrate="batch")
+
+
+def test_contextual_calibration_does_not_go_with_pmi(evaluate: Evaluate) -> None:
+    with pytest.raises(UsageError, match="already compare with another context"):
+        evaluate(calibrate="contextual", rule="pmi")
+
+
+def test_the_content_free_control_gives_every_item_one_label(evaluate: Evaluate) -> None:
+    found = evaluate(controls="content-free")
+    answers = {prediction.prediction for prediction in cell(found, control="content-free").predictions}
+    assert len(answers) == 1
+    assert [item.item_id for item in cell(found, control="content-free").items] == [
+        item.item_id for item in cell(found, control=None).items
+    ]
+
+
+def test_controls_of_demonstrations_need_demonstrations(evaluate: Evaluate) -> None:
+    found = evaluate(controls="permuted,noise,partial", shots="0,4")
+    controls = [(one.cell.signature["shots"], one.cell.signature["control"]) for one in found.cells]
+    assert controls == [(0, None), (4, None), (4, "permuted"), (4, "noise")]
+
+
+def test_a_result_that_does_not_beat_its_control_is_told(evaluate: Evaluate, project: Project) -> None:
+    """A random model knows nothing, so its prompts do no better than without their text."""
+    from harness.run_store import stored_run
+    from harness.summary import notices, read_cells, summarise
+
+    found = evaluate(controls="content-free")
+    lines = notices(summarise(read_cells([stored_run(found.path)])))
+    assert any("does not beat its control content-free" in line for line in lines)
+    document = json.loads((found.path / "manifest.json").read_text())
+    assert document["cells"][0]["signature"]["control"] is None
