@@ -209,7 +209,10 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
     "--format", "format_", default="table", metavar="|".join(_FORMATS), help="How it is printed.  [default: table]"
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json: bool) -> None:
+@click.option(
+    "--sensitivity", is_flag=True, help="Show how much of each row is due to wording, demonstrations and items."
+)
+def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json: bool, sensitivity: bool) -> None:
     """Rank all stored runs, task by task."""
     from harness.run_store import stored_runs
     from harness.summary import notices, read_cells, summarise
@@ -221,7 +224,10 @@ def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json:
     if not any(run.finished for run in runs):
         raise HarnessError(f"{results}: holds no finished run; 'harness run' makes one")
     rows = summarise(read_cells(runs, _names(tasks)))
-    _print_rows(rows, chosen, notices(rows))
+    if sensitivity:
+        _print_sensitivity(rows, chosen)
+    else:
+        _print_rows(rows, chosen, notices(rows))
 
 
 @cli.command("select")
@@ -367,6 +373,20 @@ def _model_argument(text: str) -> tuple[str, Any]:
         return name, parse_mapping(f"value: {value}", Path("--model-arg")).data["value"]
     except FileError as error:
         raise UsageError(f"--model-arg {text}: {str(error).partition(': ')[2]}") from error
+
+
+def _print_sensitivity(rows: Sequence[Row], chosen: Format) -> None:
+    import json
+
+    from harness.sensitivity import sensitivity, table
+
+    found = [sensitivity(row) for row in rows if row.signature["control"] is None]
+    if chosen == "json":
+        rows_ = [{**one.row.as_dict(), "sensitivity": one.as_dict()} for one in found]
+        click.echo(json.dumps({"schema": 1, "rows": rows_}, ensure_ascii=False))
+        return
+    remark = "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all"
+    _print_table(*table(found), [remark])
 
 
 def _given(grid: Path | None, model_arg: Sequence[str], typed: dict[str, Any]) -> dict[str, Any]:

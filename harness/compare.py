@@ -235,6 +235,10 @@ def _clusters(row: Row, chosen: Sequence[int]) -> Any:
     return None if row.clusters is None else row.clusters[chosen]
 
 
+def _template_hashes(row: Row) -> set[object]:
+    return {cell.signature["template_hash"] for cell in row.cells}
+
+
 def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tuple[Any, Any]]:
     found: dict[str, tuple[Any, Any]] = {}
     for key in one.signature:
@@ -244,7 +248,7 @@ def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tup
     if one.templates > 1 or other.templates > 1:  # then the signature is that of one of several
         found.pop("template", None)
         found.pop("template hash", None)
-        if one.template_hashes != other.template_hashes:
+        if _template_hashes(one) != _template_hashes(other):
             found["templates"] = (f"{one.templates}", f"{other.templates}, or other text")
     if len(one.item_ids) != len(other.item_ids):
         found["items"] = (len(one.item_ids), len(other.item_ids))

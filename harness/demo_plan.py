@@ -97,7 +97,9 @@ class DemoPlanner:
         if how not in ("knn", "mmr"):
             return None
         if options.demo_encoder is None and how == "mmr":
-            self.reporter.remark("mmr compares texts by shared words (BM25); --demo-encoder names a model instead")
+            self.reporter.remark(
+                "mmr compares texts by shared words, as bm25 does; --demo-encoder names a model instead"
+            )
             return None
         if options.demo_encoder is None:
             files = self.model
@@ -182,7 +184,7 @@ class TaskDemos:
             "demos": name,
             "pool_hash": digest([e.item_id for e in self._pool]) if listed else self._data.hashes["pool"],
             "demo_guard": GUARD,
-            "demo_encoder": embedder and embedder.label,
+            "demo_encoder": embedder.label if embedder else "bm25" if options.demos == "mmr" else None,
             "demo_encoder_hash": embedder and embedder.fingerprint,
             # Orders 0 to 7 are the same cells, whether 8 or 24 were asked for.
             "demo_order": "permuted" if options.demo_order.startswith("permuted") else options.demo_order,

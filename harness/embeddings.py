@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -148,11 +149,11 @@ class Embedder:
     def _stored(self) -> Iterator[tuple[bytes, Vectors]]:
         for path in sorted(self._folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as parts:
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as parts:
                     keys, vectors = parts["keys"], parts["vectors"]
                     if keys.shape != (len(vectors), KEY_BYTES) or vectors.dtype != np.float32:
                         raise ValueError("other arrays than embeddings have")
-            except (OSError, ValueError, KeyError, EOFError):  # a failing disk, or a file of somebody else's
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # a failing disk, or somebody else's file
                 self._reporter.remark(f"{path}: damaged, not read")
                 continue
             yield from zip(map(bytes, keys), vectors, strict=True)

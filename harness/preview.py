@@ -71,9 +71,8 @@ def _told(demos: CellDemos, seed: int | None) -> str:
     if not demos.shots:
         return "no demonstrations"
     name, encoder = str(demos.signature["demos"]), demos.signature["demo_encoder"]
-    how = {"mmr": f"mmr, by {encoder or 'shared words'}", "knn": f"knn, by {encoder}"}.get(name, name)
-    how += f", seed {seed}" if seed is not None else ""
-    return f"{demos.shots} demonstration{'s' * (demos.shots > 1)} ({how})"
+    how = f", by {encoder}" if encoder else f", seed {seed}" if seed is not None else ""
+    return f"{demos.shots} demonstration{'s' * (demos.shots > 1)} ({name}{how})"
 
 
 def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions) -> None:

@@ -18,8 +18,8 @@ ALPHA = 0.05
 def e_value(wins: int, losses: int) -> float:
     """Evidence against "either system is as likely to win a discordant item": E = 2^n b! c! / (n + 1)!, n = b + c.
 
-    The likelihood ratio of a uniform mixture over the chance to win against 1/2 (Ville 1939; Wasserman et al. 2020,
-    arXiv:1912.11436). Under the null, the chance that E ever reaches 1/alpha is at most alpha. It is inf beyond floats.
+    The likelihood ratio of a uniform mixture over the chance to win against 1/2 (Robbins 1970). Under the null, the
+    chance that E ever reaches 1/alpha is at most alpha (Ville 1939). It is inf beyond floats.
     """
     return float(e_values(np.array([1] * wins + [-1] * losses, np.int64))[-1]) if wins + losses else 1.0
 

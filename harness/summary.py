@@ -54,6 +54,7 @@ class CellResult:
     close: int
     dropped: int  # items whose prompt lost demonstrations for length
     clusters: Ints | None
+    probabilities: Floats | None = None  # of the labels, shape [n, labels], nan where a prompt did not fit
 
     @property
     def items_hash(self) -> str:
@@ -103,7 +104,7 @@ class Row:
     metrics: Mapping[str, MetricSummary]
     item_ids: Sequence[str]
     item_accuracy: Floats
-    template_hashes: frozenset[str]
+    cells: Sequence[CellResult]
     clusters: Ints | None
     labels: Sequence[str]
     gold_share: Sequence[float]
@@ -233,7 +234,18 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
             sum(k < cell["signature"]["shots"] and s != "too_long" for k, s in zip(shots, status, strict=True))
         ),
         clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
+        probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
     )
+
+
+def _probabilities(scores: Sequence[Sequence[float]], labels: Sequence[str] | None) -> Floats | None:
+    """Label probabilities from log-scale scores; None for options of each item's own, and where nothing fitted."""
+    if labels is None or not any(scores):
+        return None
+    width = max(map(len, scores))
+    table = np.array([row if len(row) == width else [np.nan] * width for row in scores])
+    shifted = np.exp(table - table.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def summarise(cells: Iterable[CellResult]) -> list[Row]:
@@ -272,7 +284,7 @@ def _row(cells: list[CellResult]) -> Row:
         primary=first.metrics[0],
         metrics={name: _summary(name, cells, pairs, n_labels) for name in names},
         item_ids=first.item_ids,
-        template_hashes=frozenset(str(cell.signature["template_hash"]) for cell in cells),
+        cells=cells,
         item_accuracy=np.mean([cell.prediction == cell.gold for cell in cells], axis=0),
         clusters=first.clusters,
         labels=labels,

@@ -148,10 +148,11 @@ def test_knn_breaks_ties_by_id_though_float_arithmetic_differs() -> None:
 
 
 def test_mmr_goes_by_embeddings_where_there_are_some_and_else_by_words() -> None:
-    pool = pool_of("good film", "good film too", "good food", "dull lamp")
-    assert drawn("mmr", pool, "a good film", 2) == ["good film", "good food"]
+    pool = pool_of("good film", "good film good film", "good food", "dull lamp")
+    assert drawn("bm25", pool, "a good film", 3) == ["good film good film", "good film", "good food"]
+    assert drawn("mmr", pool, "a good film", 2) == ["good film good film", "good food"]
     vectors = {
-        "a good film": [1.0, 0.0], "good film": [0.2, 1.0], "good film too": [0.1, 1.0], "good food": [0.0, 1.0],
+        "a good film": [1.0, 0.0], "good film": [0.2, 1.0], "good film good film": [0.1, 1.0], "good food": [0.0, 1.0],
         "dull lamp": [1.0, 0.1],
     }  # fmt: skip
     assert drawn("mmr", pool, "a good film", 1, vectors) == ["dull lamp"]

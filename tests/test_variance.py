@@ -61,7 +61,7 @@ def test_the_labels_of_orders_matter_only_within_their_seed() -> None:
 
 
 def test_three_crossed_factors_against_the_mean_squares_of_statsmodels() -> None:
-    """Their expectations solved by hand (Searle et al. 1992, section 4.4)."""
+    """Their expectations solved by hand (Searle et al. 1992, chapter 4)."""
     template, seed, order, item = crossed(3, 4, 1, 5)
     generator = np.random.default_rng(2)
     score = (

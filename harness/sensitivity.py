@@ -1,0 +1,144 @@
+"""How a row depends on wording, demonstrations, order and items, and how far its probabilities can be believed.
+
+Everything follows from stored predictions. A row says how these prompts did on these items; this says what to expect of
+the next wording, draw or item.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.prompteval import prompt_quantiles
+from harness.reliability import brier, expected_calibration_error
+from harness.summary import Row
+from harness.variance import VarianceComponents, variance_components
+
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """One row's.
+
+    ``quantiles``, at 5, 50 and 95 %, are of accuracy over prompts (templates, seeds and orders); items that some prompt
+    did not answer are filled in by PromptEval's model. ``variance`` is None for a single prompt, or where prompts
+    answered different items. ``calibration_error`` (expected, 10 bins) and ``brier`` are means over prompts, None for
+    options of each item's own.
+    """
+
+    row: Row
+    prompts: int
+    quantiles: Sequence[float]
+    variance: VarianceComponents | None
+    calibration_error: float | None
+    brier: float | None
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95% interval of the mean over new templates, seeds, orders and items; nan where unknown."""
+        return 1.96 * self.variance.standard_error if self.variance else math.nan
+
+    def share(self, factor: str) -> float:
+        """The part of the mean's variance that comes from a factor and its interactions with what is not an item."""
+        if self.variance is None or not self.variance.variance_of_mean:
+            return math.nan
+        own = [one.variance_of_mean for one in self.variance.components if one.name.split(" x ")[0] == factor]
+        return sum(own) / self.variance.variance_of_mean
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        variance = self.variance and {
+            one.name: {"variance": one.variance, "levels": one.levels} for one in self.variance.components
+        }
+        return {
+            "prompts": self.prompts,
+            "quantiles": dict(zip(map(str, QUANTILES), self.quantiles, strict=True)),
+            "variance_components": variance,
+            "standard_error": self.variance and self.variance.standard_error,
+            "expected_calibration_error": self.calibration_error,
+            "brier": self.brier,
+        }
+
+
+def sensitivity(row: Row) -> Sensitivity:
+    """What the cells of a row tell beyond their mean."""
+    cells = row.cells
+    scores = np.stack([(cell.prediction == cell.gold).astype(np.float64) for cell in cells])
+    known = [cell for cell in cells if cell.probabilities is not None and not np.isnan(cell.probabilities).any()]
+    errors = [
+        expected_calibration_error(cell.probabilities, cell.gold) for cell in known if cell.probabilities is not None
+    ]
+    distances = [brier(cell.probabilities, cell.gold) for cell in known if cell.probabilities is not None]
+    return Sensitivity(
+        row,
+        len(cells),
+        prompt_quantiles(scores, QUANTILES).tolist(),
+        _variance(row, scores) if len(cells) > 1 else None,
+        float(np.mean(errors)) if errors else None,
+        float(np.mean(distances)) if distances else None,
+    )
+
+
+def table(found: Sequence[Sensitivity]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows for people to read, in percent."""
+    titles = [
+        "task",
+        "model",
+        "k",
+        "prompts",
+        "accuracy %",
+        "5%",
+        "50%",
+        "95%",
+        "template",
+        "seed",
+        "order",
+        "item",
+        "ECE",
+        "Brier",
+    ]
+    lines = []
+    for one in found:
+        row = one.row
+        mean = 100 * float(row.item_accuracy.mean())
+        spread = "" if math.isnan(one.half_width) else f" +- {100 * one.half_width:.1f}"
+        lines.append(
+            [
+                row.task_label,
+                str(row.signature["model"]),
+                str(row.signature["shots"]),
+                str(one.prompts),
+                f"{mean:.1f}{spread}",
+                *(f"{100 * value:.1f}" for value in one.quantiles),
+                *(_percent(one.share(factor)) for factor in ("template", "seed", "order", "item")),
+                _number(one.calibration_error),
+                _number(one.brier),
+            ]
+        )
+    return titles, lines
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _variance(row: Row, scores: np.ndarray) -> VarianceComponents | None:
+    """Components over template, seed, order and item; of a grid that has all of its combinations."""
+    levels = []
+    for name in ("template", "demo_seed", "order"):
+        values = [str(cell.signature[name]) for cell in row.cells]
+        levels.append(np.unique(values, return_inverse=True)[1])
+    if len(row.cells) != math.prod(len(np.unique(level)) for level in levels):
+        return None
+    cells, items = scores.shape
+    template, seed, order = (np.repeat(level, items) for level in levels)
+    return variance_components(template, seed, order, np.tile(np.arange(items), cells), scores.ravel())

@@ -1,0 +1,62 @@
+"""What a row's cells tell beyond their mean, against numpy and scikit-learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import Commands
+from conftest import Project
+from sklearn.metrics import brier_score_loss
+
+from harness.run_store import stored_runs
+from harness.sensitivity import sensitivity
+from harness.summary import read_cells, summarise
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def stored(harness: Commands, project: Project, tiny_gpt2: Path) -> Commands:
+    """A run of two templates, two seeds and 20 items."""
+    options = ("--shots", "0,2", "--demo-seeds", "0,1")
+    harness.ok("run", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, *options)
+    return harness
+
+
+def test_a_full_grid_gives_quantiles_of_the_prompts_own_accuracies(stored: Commands) -> None:
+    for row in summarise(read_cells(stored_runs(Path("results"))[0])):
+        own = [float(np.mean(cell.prediction == cell.gold)) for cell in row.cells]
+        assert sensitivity(row).quantiles == pytest.approx(np.quantile(own, (0.05, 0.5, 0.95)).tolist())
+
+
+def test_the_grand_mean_and_its_error_are_those_of_the_grid(stored: Commands) -> None:
+    for row in summarise(read_cells(stored_runs(Path("results"))[0])):
+        found = sensitivity(row)
+        assert found.variance is not None
+        assert found.variance.mean == pytest.approx(row.item_accuracy.mean())
+        assert 0 <= sum(found.share(factor) for factor in ("template", "seed", "order", "item")) <= 1 + 1e-9
+        assert found.half_width == pytest.approx(1.96 * found.variance.standard_error)
+
+
+def test_probabilities_are_the_softmax_of_the_label_scores(stored: Commands) -> None:
+    row = summarise(read_cells(stored_runs(Path("results"))[0]))[0]
+    expected = [brier_score_loss(cell.gold, cell.probabilities[:, 1], scale_by_half=False) for cell in row.cells]
+    assert sensitivity(row).brier == pytest.approx(float(np.mean(expected)))
+
+
+def test_a_single_prompt_has_no_components(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    harness.ok("run", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, "--prompts", "plain")
+    (row,) = summarise(read_cells(stored_runs(Path("results"))[0]))
+    found = sensitivity(row)
+    assert (found.variance, found.prompts) == (None, 1)
+
+
+def test_the_command_prints_a_line_for_each_row(stored: Commands) -> None:
+    done = stored.ok("leaderboard", "--sensitivity")
+    assert len(done.out.splitlines()) == 3
+    assert done.out.splitlines()[0].split()[:3] == ["task", "model", "k"]
+    document = json.loads(stored.ok("leaderboard", "--sensitivity", "--json").out)
+    assert [row["sensitivity"]["prompts"] for row in document["rows"]] in ([4, 2], [2, 4])
