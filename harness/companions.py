@@ -86,10 +86,14 @@ def filled(item: Example, filler: Callable[[str], str]) -> Example:
 
 
 def _after(text: str, prompt: Prompt) -> Prompt:
-    """The answers of a prompt after another text, with the white space that stands before them in the prompt."""
-    own = prompt.segments[-1].text
+    """What is scored of a prompt, after another text alone, with the white space that stands before it in the prompt.
+
+    The label word goes, too, where it is what the scored text follows (a channel template).
+    """
+    answers = tuple(replace(answer, given="") for answer in prompt.answers)
+    own = prompt.answers[0].given or prompt.segments[-1].text
     segment = Segment("query", "prefix", text + own[len(own.rstrip()) :])
-    return Prompt(prompt.item_id, (segment,), prompt.answers, ())
+    return Prompt(prompt.item_id, (segment,), answers, ())
 
 
 def _contexts(

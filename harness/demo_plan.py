@@ -132,9 +132,10 @@ class TaskDemos:
         self._guard = NearDuplicates(pool)
         found = [len(near) for item in items if (near := self._guard.of(item))]
         if found:
+            have, them = ("has", "it") if len(found) == 1 else ("have", "them")
             planner.reporter.notice(
-                f"{data.task.name}: near-duplicates in the pool ({sum(found)}, of {len(found)} of {len(items)} items) are"
-                " never demonstrations of those items"
+                f"{data.task.name}: {len(found)} of {len(items)} items {have} near-duplicates in the pool ({sum(found)}"
+                f" in all), which are not shown before {them}"
             )
         for seed in self.seeds(max(planner.options.shots)):
             drawing = Demonstrations(

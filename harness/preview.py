@@ -51,7 +51,8 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     planned = planner.of(data, [item])
     (drawn_with,) = planned.seeds(shots)
     demos = planned.cell(shots, drawn_with, None)
-    prompt = Renderer(template, demos.layout).prompt(item, demos.draw(item))
+    drawn = demos.draw(item)
+    prompt = Renderer(template, demos.layout).prompt(item, drawn)
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 250)
     console.print(
         f"{template.name}, item {index} of {len(items)} ({item.place}), {_told(demos, drawn_with)}",
@@ -62,6 +63,7 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
         emoji=False,
     )
     show.show_prompt(console, prompt, item)
+    show.show_demos(console, drawn)
     if model is not None:
         _show_tokens(console, prompt, item, options)
 

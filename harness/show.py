@@ -41,6 +41,15 @@ def show_prompt(console: Console, prompt: Prompt, item: Example) -> None:
         _print(console, [name, (answer.given, _GIVEN), (f"[{answer.scored}]", _SCORED), ("\n", "")])
 
 
+def show_demos(console: Console, demos: Sequence[Example]) -> None:
+    """Print where demonstrations come from; their ids may stand in a list of one's own (``--demos file:PATH``)."""
+    if not demos:
+        return
+    _heading(console, "demonstrations in the order drawn, with their item_id")
+    for number, demo in enumerate(demos, start=1):
+        _print(console, [(f"{number}  {demo.item_id}  {demo.options[demo.gold]}  {demo.place}\n", "")])
+
+
 def show_tokens(
     console: Console, prompt: Prompt, item: Example, answers: Sequence[EncodedAnswer], pieces: Sequence[str]
 ) -> None:

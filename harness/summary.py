@@ -257,7 +257,14 @@ def summarise(cells: Iterable[CellResult]) -> list[Row]:
         groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"], _order(cell)] = cell
     rows = [_row(list(group.values())) for group in groups.values()]
     return sorted(
-        rows, key=lambda row: (row.task_label, row.signature["split"], -row.n, -row.metrics[row.primary].mean)
+        rows,
+        key=lambda row: (
+            row.task_label,
+            row.signature["split"],
+            -row.n,
+            row.signature["control"] is not None,
+            -row.metrics[row.primary].mean,
+        ),
     )
 
 

@@ -113,20 +113,22 @@ class Template:
     def premise(self, example: Example) -> str:
         """What the answers stand after when nothing is known of the item: the domain premise of the rule ``pmi``.
 
-        It is ``premise:`` of the front matter, or else the last line of the prompt with all text fields empty. The
-        white space before the answer is the companion's to add.
+        It is ``premise:`` of the front matter, or else the last line of the prompt with all text fields empty, which
+        may be nothing where the label comes first. The white space before the answer is the companion's to add.
 
         Raises:
             TemplateError: the template fails without text, or its last line says nothing then.
         """
         if self._premise is not None:
             return self._premise.render({**example.fields, "options": list(example.options)}).rstrip()
-        empty = {name: "" if isinstance(value, str) else value for name, value in example.fields.items()}
+        label_first = self.score not in ("answer", "completion")
+        filler = "x" if label_first else ""  # there must be something to score
+        empty = {name: filler if isinstance(value, str) else value for name, value in example.fields.items()}
         try:
             found = self.render(replace(example, fields=empty)).prefix.rpartition("\n")[2]
         except TemplateError:
             found = ""
-        if not found.strip():
+        if not found.strip() and not label_first:
             raise TemplateError(self.path, "the rule pmi needs a domain premise: set premise: in the front matter", 1)
         return found.rstrip()
 

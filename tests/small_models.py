@@ -107,7 +107,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY, "laurel_rank": 4,
         "intermediate_size": [64] * 4, "altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 4,
     }),
-    # Keys that are compressed, or selected
+    # Keys that are compressed, or selected: which of equal ones, depends on the length of a forward
     "deepseek_v2": ("DeepseekV2", _LATENT),
     "deepseek_v3": ("DeepseekV3", _LATENT),
     "deepseek_v32": ("DeepseekV32", {**_LATENT, "index_topk": WINDOW, "index_n_heads": 2, "index_head_dim": 8}),

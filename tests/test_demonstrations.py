@@ -208,7 +208,7 @@ def test_near_duplicates_are_counted_and_passed_over(plan: Plan, project: Projec
     assert owner not in found
     assert found
     assert reporter.notices == [
-        "mood: near-duplicates in the pool (1, of 1 of 20 items) are never demonstrations of those items"
+        "mood: 1 of 20 items has near-duplicates in the pool (1 in all), which are not shown before it"
     ]
 
 
@@ -367,6 +367,9 @@ def test_show_tells_how_demonstrations_were_drawn(
     preview("mood", None, {**values, "demo_encoder": str(tiny_gpt2)} if demos == "knn" else values)
     shown = capsys.readouterr().out
     assert f"3 demonstrations {told}\n{expected.text}" in shown
+    drawn = cell.demos.draw(cell.items[2])
+    lines = [f"{n}  {demo.item_id}  {demo.options[demo.gold]}  {demo.place}" for n, demo in enumerate(drawn, start=1)]
+    assert "-- demonstrations in the order drawn, with their item_id\n" + "\n".join(lines) + "\n" in shown
 
 
 # Mistakes

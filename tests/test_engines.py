@@ -246,12 +246,19 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("initializer_range", [0.3, 0.02], ids=["sharp", "flat"])
+@pytest.mark.parametrize(
+    ("initializer_range", "dtype"),
+    [
+        pytest.param(0.3, torch.float32, id="sharp"),
+        pytest.param(0.02, torch.float32, id="flat"),
+        pytest.param(0.3, torch.bfloat16, id="half", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(("name", "how"), CASES)
 def test_a_tree_that_is_wrong_somewhere_is_rejected(
-    name: str, how: str, initializer_range: float, monkeypatch: pytest.MonkeyPatch
+    name: str, how: str, initializer_range: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build(name, initializer_range=initializer_range)
+    model = build_new(name, initializer_range=initializer_range).to(dtype)
     assert kind(first(model).scorer) == "tree"
     {**BROKEN, **BROKEN_WINDOWS}[how](monkeypatch)
     choice = first(model)

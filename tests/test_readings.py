@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from commands import Commands
 from conftest import Project
 from naive import score_row
 
@@ -33,9 +35,7 @@ def evaluate(project: Project, tiny_gpt2: Path) -> Evaluate:
 
 
 def cell(found: FinishedRun, **wanted: object) -> FinishedCell:
-    (one,) = (
-        cell for cell in found.cells if all(cell.cell.signature[key] == value for key, value in wanted.items())
-    )
+    (one,) = (cell for cell in found.cells if all(cell.cell.signature[key] == value for key, value in wanted.items()))
     return one
 
 
@@ -177,3 +177,28 @@ def test_a_result_that_does_not_beat_its_control_is_told(evaluate: Evaluate, pro
     assert any("does not beat its control content-free" in line for line in lines)
     document = json.loads((found.path / "manifest.json").read_text())
     assert document["cells"][0]["signature"]["control"] is None
+
+
+def test_flipped_copa_reads_the_same_by_every_rule(
+    harness: Commands, project: Project, shared_data: Path, stories_model: Path
+) -> None:
+    """Every alternative is scored by the premise that follows it: one text, whose length and likelihood drop out (Holtzman
+    et al. 2021, section 4)."""
+    project.write(
+        "prompts/copa/flipped.jinja",
+        '---\nanswers: "{{ options }}"\nscore: premise\npremise: "so"\n---\n'
+        "{{ answer }} {{ 'so' if question == 'cause' else 'because' }} {{ premise }}\n",
+    )
+    options = ("--prompts", "flipped", "--rule", "sum,token,pmi,unconditional", "--model", stories_model)
+    harness.ok("run", "--tasks", "copa", "--data-dir", shared_data, "--split", "report", *options)
+    (path,) = Path("results/runs").iterdir()
+    rows = pq.read_table(path / "predictions.parquet").to_pylist()
+    cells = json.loads((path / "manifest.json").read_text())["cells"]
+    by_rule = {cell["signature"]["rule"]: cell["id"] for cell in cells}
+    found = {
+        rule: {row["item_id"]: row["prediction"] for row in rows if row["cell"] == cell}
+        for rule, cell in by_rule.items()
+    }
+    assert len(found["sum"]) == 100
+    assert found["sum"] == found["token"] == found["pmi"] == found["unconditional"]
+    assert len(set(found["sum"].values())) == 2
