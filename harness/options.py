@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticKnownError
@@ -14,7 +14,6 @@ from pydantic_core import PydanticKnownError
 from harness.errors import FileError, UsageError, suggest
 from harness.models import BUILTIN, BosPolicy, Dtype, ModelSpec
 from harness.records import CalibrationName, ControlName, RuleName
-from harness.scorers import EngineName
 from harness.shots import STRATEGIES, Strategy
 from harness.sources import DataChoice
 from harness.strict_yaml import describe, fit, parse_mapping
@@ -66,15 +65,39 @@ Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Integers = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_integers)]
 Calibrations = Annotated[tuple[CalibrationName, ...], BeforeValidator(_listed)]
 Rules = Annotated[tuple[RuleName, ...], BeforeValidator(_listed)]
+Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders)]
 
 
-class RunOptions(BaseModel):
+class Options(BaseModel):
+    """Options of a command: checked, and never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Check options typed by a user.
+
+        Raises:
+            UsageError: naming the option as the command line spells it.
+        """
+        unknown = next((key for key in values if key not in cls.model_fields), None)
+        if unknown is not None:
+            raise UsageError(f"unknown option {unknown!r}{suggest(unknown, cls.model_fields, what='options')}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-")
+            if first["type"] == "missing":
+                raise UsageError(f"{option} is needed") from error
+            raise UsageError(f"{option}: {describe(cls, {**first, 'loc': ()})}") from error
+
+
+class RunOptions(Options):
     """What to evaluate, with which model, and where to keep the results.
 
     ``rule`` empty means each task's own. ``model_arg`` are keyword arguments for the model's loader.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     tasks: Strings
     model: str = BUILTIN
@@ -93,8 +116,8 @@ class RunOptions(BaseModel):
     data: DataChoice = "auto"
     data_dir: Folder | None = None
     results: Folder = Path("results")
-    include_path: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
-    engine: Literal["auto"] | EngineName = "auto"
+    include_path: Folders = ()
+    engine: Literal["auto", "tree", "expand", "rows"] = "auto"
     fresh: bool = False
     dtype: Dtype = "auto"
     device: str = "auto"
@@ -134,25 +157,6 @@ class RunOptions(BaseModel):
         """The list of demonstrations that ``demos`` names."""
         name, _, path = self.demos.partition(":")
         return Path(path).expanduser() if name == "file" else None
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> RunOptions:
-        """Check options typed by a user.
-
-        Raises:
-            UsageError: naming the option as the command line spells it.
-        """
-        unknown = next((key for key in values if key not in cls.model_fields), None)
-        if unknown is not None:
-            raise UsageError(f"unknown option {unknown!r}{suggest(unknown, cls.model_fields, what='options')}")
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
-            if first["type"] == "missing":
-                raise UsageError(f"{option} is needed") from error
-            raise UsageError(f"{option}: {describe(cls, {**first, 'loc': ()})}") from error
 
 
 def read_grid(path: Path) -> dict[str, Any]:
