@@ -14,8 +14,10 @@ from harness.plan import Integers, Plan
 if TYPE_CHECKING:
     import torch
 
-# Logits turned into log-probabilities at once: the float32 copy of a slice takes four bytes for each.
-SLICE_VALUES = 16_000_000
+# Logits turned into log-probabilities at once: the float32 copy of a slice takes four bytes for each. On a CPU a slice is
+# read several times from its cache.
+SLICE_VALUES = {"cpu": 250_000}
+SLICE_VALUES_ELSEWHERE = 16_000_000
 
 
 class Readout:
@@ -76,7 +78,7 @@ def log_probabilities(
     device = logits.device
     normaliser = torch.empty(len(logits), dtype=torch.float32, device=device)
     best = torch.empty(len(logits), dtype=torch.long, device=device)
-    size = max(1, SLICE_VALUES // logits.shape[1])
+    size = max(1, SLICE_VALUES.get(device.type, SLICE_VALUES_ELSEWHERE) // logits.shape[1])
     for begin in range(0, len(logits), size):
         part = logits[begin : begin + size].float()
         normaliser[begin : begin + size] = part.logsumexp(dim=1)
