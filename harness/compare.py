@@ -20,11 +20,26 @@ from harness.run_store import StoredRun, stored_runs
 from harness.summary import Row, read_cells, summarise
 
 # What a side may be narrowed by, and what rows of two sides are matched by.
-KEYS = ("task", "data", "split", "model", "shots", "demos", "rule", "calibration", "control", "dtype", "template")
-_MATCHED = ("task", "data", "shots", "demos", "rule", "calibration", "control", "model", "dtype")
+KEYS = (
+    "task", "data", "split", "model", "shots", "demos", "rule", "calibration", "control", "dtype", "template",
+    "kind", "method", "labels_used",
+)  # fmt: skip
+_MATCHED = (
+    "task",
+    "data",
+    "shots",
+    "demos",
+    "rule",
+    "calibration",
+    "control",
+    "model",
+    "dtype",
+    "method",
+    "labels_used",
+)
 _CHANGED = 10  # changed items that are named
 # What is no setting of a row: its hashes tell of what is named elsewhere.
-_SILENT = {"method"}
+_SILENT = {"method_version"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,7 @@ def read_side(text: str, results: Path) -> Side:
     """
     name, _, narrowing = text.partition(":")
     wanted = dict(_key_value(part, text) for part in narrowing.split(",") if part)
-    run = _find_run(name, results)
+    run = find_run(name, results)
     cells = read_cells([run])
     template = wanted.pop("template", None)
     if template is not None:
@@ -160,7 +175,8 @@ def _key_value(part: str, text: str) -> tuple[str, str]:
     return key, value
 
 
-def _find_run(name: str, results: Path) -> StoredRun:
+def find_run(name: str, results: Path) -> StoredRun:
+    """A finished run by its id, the beginning of it, its folder, or ``latest``. Raises UsageError."""
     runs = [run for run in stored_runs(results)[0] if run.finished]
     if name == "latest" and runs:
         return runs[-1]

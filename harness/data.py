@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.errors import DataError, TemplateError, suggest
 from harness.records import Example, Role, digest
@@ -44,6 +44,19 @@ class TaskData:
 
     def role(self, role: Role) -> tuple[Example, ...]:
         return self.roles[role]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a manifest tells of the task and its data."""
+        return {
+            "file": str(self.task.path),
+            "data": self.origin,
+            "location": self.location,
+            "revision": self.revision,
+            "hashes": dict(self.hashes),
+            "rows": {role: len(examples) for role, examples in self.roles.items()},
+            "pool_duplicates_removed": self.duplicates,
+        }
 
 
 def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
@@ -105,6 +118,16 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
     )
 
 
+def read_unlabelled(task: Task, rows: Sequence[Row]) -> list[Example]:
+    """New rows of a task as examples whose gold label is not known: ``gold`` is -1.
+
+    Raises:
+        DataError: a row does not fit the task.
+    """
+    reader = _ExampleReader(task, _GivenRows(rows), labelled=False)
+    return [reader.example("", index) for index in range(reader.size(""))]
+
+
 def limited(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
     """A seeded sample of ``limit`` examples in their own order, which every larger sample of the seed contains."""
     if limit is None or limit >= len(examples):
@@ -119,12 +142,26 @@ def normalised(example: Example) -> str:
     return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
+class _GivenRows:
+    """Rows that are at hand already."""
+
+    origin, location = "given", "given"
+    revision: str | None = None
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def rows(self, split: str) -> Sequence[Row]:
+        return self._rows
+
+
 class _ExampleReader:
     """Turns source rows into examples; item ids count repeats of a row over the whole split, before any slicing."""
 
-    def __init__(self, task: Task, source: RowSource) -> None:
+    def __init__(self, task: Task, source: RowSource, *, labelled: bool = True) -> None:
         self.task = task
         self.source = source
+        self.labelled = labelled
         self._rows: dict[str, Sequence[Row]] = {}
         self._ids: dict[str, list[str]] = {}
         self._fields = {name: self._value(f"fields.{name}", text) for name, text in task.fields.items()}
@@ -142,12 +179,12 @@ class _ExampleReader:
         row = self._rows[split][index]
         fields = {name: value(row) for name, value in self._fields.items()}
         options = self._read_options(row)
-        cluster = self._read_cluster(row)
+        cluster = self._read_cluster(row) if self.labelled else None
         return Example(
             item_id=self._ids[split][index],
             fields=fields,
             options=options,
-            gold=self._gold(row, options),
+            gold=self._gold(row, options) if self.labelled else -1,
             cluster=cluster,
             place=row.place,
         )

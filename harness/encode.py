@@ -238,7 +238,7 @@ def _candidates(answers: list[tuple[int, Answer]], requests: Requests) -> Candid
 
 
 def _first_beyond(encoding: Encoding, boundary: int, answer: str) -> int:
-    if boundary <= 0 and len(encoding.ids):
+    if boundary <= 0 and len(encoding.ids):  # nearly always: there was a cut before the answer
         return 0
     begins, ends = encoding.offsets.T
     # A token may have no width: a space put before the text, then trimmed.

@@ -236,8 +236,10 @@ def find_cuts(backend: Any) -> Cuts:
     itself; or if the model is a BPE with no piece that could reach across, since then no merge can. A cut after an
     added token is never safe: it may take in the space that follows.
     """
-    added = [token.content for token in backend.get_added_tokens_decoder().values()]
-    if any(re.search(r"\S\s", content) for content in added):
+    tokens = backend.get_added_tokens_decoder().values()
+    added = [token.content for token in tokens]
+    # One may reach across a cut, or stand after it only where what is before it is no letter, as the guard is.
+    if any(re.search(r"^\s|\S\s" if token.single_word else r"\S\s", token.content) for token in tokens):
         return Cuts()
 
     def after(rights: Sequence[str], space: str) -> str | None:

@@ -35,7 +35,8 @@ class Standing:
     def name(self) -> str:
         arm = self.arm
         seed = f", seed {arm.seed}" if arm.seed is not None else ""
-        return f"{arm.template.name}, {arm.shots}-shot{seed}, {self.rule}"
+        order = f", order {arm.demos.order}" if arm.demos.order is not None else ""
+        return f"{arm.template.name}, {arm.shots}-shot{seed}{order}, {self.rule}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,5 +171,5 @@ def _report(session: Session, options: RunOptions, winner: Standing) -> Finished
             "rule": (winner.rule,),
         }
     )
-    cells = session.plan(chosen)
+    cells = [cell for cell in session.plan(chosen) if cell.demos.order == arm.demos.order]
     return store_run(session, cells, session.encode(cells), split="report")

@@ -182,8 +182,8 @@ def test_a_result_that_does_not_beat_its_control_is_told(evaluate: Evaluate, pro
 def test_flipped_copa_reads_the_same_by_every_rule(
     harness: Commands, project: Project, shared_data: Path, stories_model: Path
 ) -> None:
-    """Every alternative is scored by the premise that follows it: one text, whose length and likelihood drop out (Holtzman
-    et al. 2021, section 4)."""
+    """Every alternative is scored by the premise that follows it: one text, whose length and likelihood drop out
+    (Holtzman et al. 2021, section 4)."""
     project.write(
         "prompts/copa/flipped.jinja",
         '---\nanswers: "{{ options }}"\nscore: premise\npremise: "so"\n---\n'

@@ -22,7 +22,7 @@ from harness import segments
 from harness.encode import Encoder
 from harness.models import PretrainedTokenizer
 from harness.records import Answer, Prompt, Segment
-from harness.segments import Branches, EncodedBranches, Encoding, SharedSegments, encode_whole
+from harness.segments import Branches, Cuts, EncodedBranches, Encoding, SharedSegments, encode_whole, find_cuts
 
 # Tokenizers
 
@@ -163,6 +163,13 @@ def test_nothing_is_cut_after_an_added_token(mark: str, loaded: Load) -> None:
     assert cuts.words is not None
     assert not re.match(cuts.lines, mark)
     assert not re.match(cuts.words, mark)
+
+
+@pytest.mark.parametrize(
+    "token", [AddedToken("so: good"), AddedToken(".\nText"), AddedToken(" good", single_word=True)]
+)
+def test_nothing_is_cut_where_an_added_token_may_reach_across(token: AddedToken) -> None:
+    assert find_cuts(with_added(token).backend_tokenizer) == Cuts()
 
 
 # The same tokens

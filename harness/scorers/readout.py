@@ -14,8 +14,8 @@ from harness.plan import Integers, Plan
 if TYPE_CHECKING:
     import torch
 
-# Logits turned into log-probabilities at once: the float32 copy of a slice takes four bytes for each. On a CPU a slice is
-# read several times from its cache.
+# Logits turned into log-probabilities at once: the float32 copy of a slice takes four bytes for each. On a CPU, a slice
+# is read several times, best from its cache.
 SLICE_VALUES = {"cpu": 250_000}
 SLICE_VALUES_ELSEWHERE = 16_000_000
 
