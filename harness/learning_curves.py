@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.metrics import Floats, Ints
 from harness.statistics import LEVEL, Interval
 
+Weights = npt.NDArray[np.float32]  # halves the time that products with them take
 Scale = Literal["log", "linear"]
 Monotone = Literal["isotonic", "maximum"]
 MONOTONE: tuple[Monotone, ...] = get_args(Monotone)
@@ -41,7 +43,7 @@ def isotonic(scores: Floats) -> Floats:
 
 def accumulated_maximum(scores: Floats) -> Floats:
     """The best score so far, as Le Scao and Rush (2021) smooth their curves; it errs upwards on noisy ones."""
-    return np.maximum.accumulate(scores, axis=-1)
+    return np.asarray(np.maximum.accumulate(scores, axis=-1))
 
 
 def monotone(scores: Floats, how: Monotone = "isotonic") -> Floats:
@@ -76,7 +78,7 @@ def sizes_at(sizes: Floats, curves: Floats, levels: Floats, scale: Scale = "log"
         found[curved] = left[curved] * (right[curved] / left[curved]) ** part[curved]
     found[after == 0] = -np.inf
     found[~reached.any(axis=1)] = np.inf
-    return found
+    return np.asarray(found)
 
 
 def size_at(sizes: Floats, curve: Floats, level: float, scale: Scale = "log") -> float:
@@ -120,22 +122,22 @@ def _inverse(sizes: Floats, curve: Floats, levels: Floats) -> Floats:
 # Resamples of items and seeds
 
 
-def item_weights(n_items: int, resamples: int, rng: np.random.Generator, clusters: Ints | None = None) -> Floats:
+def item_weights(n_items: int, resamples: int, rng: np.random.Generator, clusters: Ints | None = None) -> Weights:
     """How often each item is drawn in each resample of items, or of clusters of them; [resamples, items]."""
     unit = np.arange(n_items) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     count = int(unit.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return drawn[:, unit].astype(np.float32)  # type: ignore[return-value]
+    return np.asarray(drawn[:, unit], np.float32)
 
 
-def accuracies(correct: Floats, weights: Floats) -> Floats:
+def accuracies(correct: Floats, weights: Weights) -> Floats:
     """The mean over each resample's items of per-item scores [..., items]; [resamples, ...]."""
     flat = correct.reshape(-1, correct.shape[-1]).astype(np.float32)
-    means = (weights @ flat.T) / weights.sum(axis=1, keepdims=True)
-    return means.astype(np.float64).reshape(len(weights), *correct.shape[:-1])
+    means = np.asarray((weights @ flat.T) / weights.sum(axis=1, keepdims=True), np.float64)
+    return means.reshape(len(weights), *correct.shape[:-1])
 
 
-def corpus_scores(pairs: Ints, weights: Floats, n_labels: int, metric: Callable[[Floats], Floats]) -> Floats:
+def corpus_scores(pairs: Ints, weights: Weights, n_labels: int, metric: Callable[[Floats], Floats]) -> Floats:
     """A corpus metric of each resample, computed anew from confusion counts; [resamples, ...].
 
     Args:
@@ -149,30 +151,39 @@ def corpus_scores(pairs: Ints, weights: Floats, n_labels: int, metric: Callable[
     found = []
     for row in pairs.reshape(-1, n_items):
         places = sparse.csr_array((np.ones(n_items, np.float32), (row, np.arange(n_items))), shape=(size, n_items))
-        parts = [
-            metric((places @ weights[begin : begin + batch].T).T.astype(np.float64).reshape(-1, n_labels, n_labels + 1))
-            for begin in range(0, len(weights), batch)
-        ]
+        parts = []
+        for begin in range(0, len(weights), batch):
+            counts = np.asarray((places @ weights[begin : begin + batch].T).T, np.float64)
+            parts.append(metric(counts.reshape(-1, n_labels, n_labels + 1)))
         found.append(np.concatenate(parts))
     return np.stack(found, axis=1).reshape(len(weights), *pairs.shape[:-1])
 
 
-def mean_over_seeds(scores: Floats, rng: np.random.Generator) -> Floats:
-    """The mean over seeds, drawn anew in each resample; [resamples, seeds, ...] -> [resamples, ...].
+def mean_over_seeds(scores: Floats, resampled: Floats, rng: np.random.Generator) -> Floats:
+    """The mean over seeds, under each resample of items and a draw of seeds with it; [resamples, ...].
 
-    One seed fewer than there are is drawn, with replacement, so that the variance of the mean comes out right for few
-    seeds (McCarthy and Snowden 1985, The bootstrap and finite population sampling, section 3). A single seed is kept:
-    what it says of other seeds is nothing.
+    To the mean over all seeds of the items drawn, the seeds drawn add how far their mean on all items is from that of
+    all seeds. One seed fewer than there are is drawn, with replacement, so that the variance of the mean comes out
+    right for few seeds (McCarthy and Snowden 1985, The bootstrap and finite population sampling). Seeds also differ
+    because each has luck of its own with these items, which the draw of items has counted already: that part of their
+    variance, estimated from the resamples, is taken out of the draw. (Drawing items and seeds plainly counts it three
+    times; Owen 2007, The pigeonhole bootstrap.) A single seed is kept: it says nothing of others.
+
+    Args:
+        scores: on all items, [seeds, ...].
+        resampled: on each resample's items, [resamples, seeds, ...].
     """
-    resamples, seeds = scores.shape[:2]
+    resamples, seeds = resampled.shape[:2]
+    means = np.asarray(resampled.mean(axis=1))
     if seeds == 1:
-        return scores[:, 0]
-    drawn = rng.integers(seeds, size=(resamples, seeds - 1))
-    total = np.zeros((resamples, *scores.shape[2:]))
-    rows = np.arange(resamples)
-    for column in drawn.T:
-        total += scores[rows, column]
-    return total / (seeds - 1)
+        return means
+    spread = scores.var(axis=0, ddof=1)
+    luck = (resampled - means[:, None]).var(axis=0).mean(axis=0) * seeds / (seeds - 1)
+    ratio = np.divide(luck, spread, out=np.ones_like(spread), where=spread > 0)
+    own = np.sqrt(np.maximum(0, 1 - ratio))
+    drawn = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=resamples) / (seeds - 1)
+    moved = np.tensordot(drawn, scores - scores.mean(axis=0), axes=1)
+    return np.asarray(means + own * moved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +229,13 @@ def curve(
     A seed is drawn with all of its sizes, as its subsets are nested.
     """
     mean = scores.mean(axis=0)
-    again = monotone(mean_over_seeds(resampled, rng), how)
+    again = monotone(mean_over_seeds(scores, resampled, rng), how)
     return Curve(np.asarray(sizes, np.float64), mean, monotone(mean, how), again, len(scores))
 
 
 def level(scores: Floats, resampled: Floats, rng: np.random.Generator) -> Level:
     """A prompt's level from scores [seeds] and those of every resample of items [resamples, seeds]."""
-    return Level(float(scores.mean()), mean_over_seeds(resampled, rng), len(scores))
+    return Level(float(scores.mean()), mean_over_seeds(scores, resampled, rng), len(scores))
 
 
 # What a frozen prompt is worth
@@ -260,13 +271,15 @@ class BreakEven:
         return self._bounded(self.n, number)
 
     def interval_text(self, number: Callable[[float], str] = "{:.0f}".format) -> str:
-        """The interval, such as "60 to 310", or "60 to > 512"."""
+        """The interval, such as "60 to 310", or "60 to > 512"; "-" where there is none."""
+        if np.isnan(self.low):
+            return "-"
         return f"{self._bounded(self.low, number)} to {self._bounded(self.high, number)}"
 
     def _bounded(self, n: float, number: Callable[[float], str]) -> str:
         if np.isfinite(n):
             return number(n)
-        return f"<= {number(self.n_min)}" if n < 0 else f"> {number(self.n_max)}"
+        return f"<= {self.n_min:,.0f}" if n < 0 else f"> {self.n_max:,.0f}"
 
 
 def break_even(baseline: Curve, prompt: Level) -> BreakEven:
@@ -275,6 +288,8 @@ def break_even(baseline: Curve, prompt: Level) -> BreakEven:
     drawn = sizes_at(sizes, baseline.resampled, prompt.resampled)
     # No interpolation: half-way between a number and "more than n_max" there is nothing.
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    if not (np.ptp(baseline.resampled, axis=0).any() or np.ptp(prompt.resampled)):
+        low = high = np.nan
     return BreakEven(
         n=size_at(sizes, baseline.fitted, prompt.score),
         low=float(low),
@@ -298,9 +313,6 @@ def break_even_of_items(
 ) -> BreakEven:
     """Break-even in accuracy, from what was right of the same items; items and seeds of both sides are drawn together.
 
-    Drawing both items and seeds counts what is particular to one item under one seed more than once (Owen 2007, The
-    pigeonhole bootstrap), so that intervals err a little on the wide side.
-
     Args:
         baseline: [training seeds, sizes, items].
         prompt: [demonstration seeds, items].
@@ -323,10 +335,10 @@ class Advantage:
 def advantage(baseline: Curve, prompts: list[tuple[float, Level]], how: Monotone = "isotonic") -> Advantage:
     """The data advantage of a prompt, whose levels are given with the labels that each used, over a baseline.
 
-    The interval is of the resamples that have a window; it is nan where most have none, as is the advantage of a
-    prompt at one number of labels.
+    The interval is of the resamples that have a window; it is nan where most have none. A prompt at a single number of
+    labels has no advantage, nor has one with two levels at the same number.
     """
-    if len({labels for labels, _ in prompts}) < 2:
+    if len({labels for labels, _ in prompts}) < max(2, len(prompts)):
         return Advantage(float("nan"), float("nan"), float("nan"), 1.0)
     ordered = sorted(prompts, key=lambda pair: pair[0])
     labels = np.array([used for used, _ in ordered], np.float64)

@@ -104,7 +104,7 @@ def test_wrong_usage_is_one_line_that_names_the_choices(
         (["--demos", "balance"], ["--demos", "'balance'", "did you mean 'balanced'?", "fixed, balanced, per-item"]),
         (["--demos", "xyzzy"], ["--demos", "'xyzzy'", "fixed, balanced, per-item"]),
         (["--rule", "tokens"], ["--rule", "'tokens'", "did you mean 'token'?", "sum, token, char, byte"]),
-        (["--rule", "sum,pmi"], ["--rule", "'pmi'", "sum, token, char, byte"]),
+        (["--rule", "sum,pmx"], ["--rule", "'pmi'", "sum, token, char, byte"]),
         (["--dtype", "float23"], ["--dtype", "did you mean 'float32'?", "auto, float32, bfloat16, float16"]),
         (["--bos", "alway"], ["--bos", "did you mean 'always'?", "auto, always, never"]),
         (["--split", "reprt"], ["--split", "did you mean 'report'?", "select, report"]),

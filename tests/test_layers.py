@@ -18,11 +18,11 @@ LAYERS = """
 errors records terminal
 files hub search_path strict_yaml background
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
-metrics statistics paired power variance prompteval reliability sequential columns rules plan calibrate
+metrics statistics learning_curves paired power variance prompteval reliability sequential columns rules plan calibrate
 tasks row_files hub_data sources data templates fingerprint score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls run_store order_choice
-summary sensitivity tables show compare
+summary sensitivity tables show compare breakeven plots
 models
 scorers.base scorers.readout scorers.attention scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
@@ -31,13 +31,16 @@ options scoring
 demo_plan
 grid
 runner select
+baselines.base baselines.choice baselines.logistic baselines.floors baselines.tfidf baselines.embedded
+baselines.registry baselines.options baselines.subsets baselines.texts baselines.trained baselines.run baselines.apply
+baselines predict
 listing preview fetch api
 __init__ cli __main__
 """
 ORDER = LAYERS.split()
 
 # They cost a second or more to import (design: --help and list stay quick; only what runs a model loads torch).
-HEAVY = {"torch", "transformers", "accelerate", "pandas", "scipy", "datasets", "sklearn", "statsmodels"}
+HEAVY = {"torch", "transformers", "accelerate", "pandas", "scipy", "datasets", "sklearn", "statsmodels", "matplotlib"}
 
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

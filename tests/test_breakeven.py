@@ -1,0 +1,321 @@
+"""``harness breakeven``: stored prompts against stored baselines, written here as runs of known right and wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import Commands, Outcome
+from test_summary import SIGNATURE
+
+from harness.breakeven import selection_labels
+from harness.errors import UsageError
+from harness.records import Example, Prediction, digest
+from harness.run_store import Cell, Manifest, RunFolder
+
+N = 200
+SIZES = (8, 32, 128)
+SHARES = {8: 0.6, 32: 0.7, 128: 0.8}  # straight in log n: .75 at 64
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def right(share: float, seed: int = 0) -> list[bool]:
+    """Exactly this share of the items, which ones by the seed."""
+    answers = np.arange(N) < round(share * N)
+    return np.random.default_rng(seed).permutation(answers).tolist()  # type: ignore[no-any-return]
+
+
+def store(
+    cells: Sequence[tuple[Mapping[str, Any], Sequence[bool]]],
+    *,
+    items: str = "item",
+    flipped: bool = False,
+    costs: Mapping[str, float] | None = None,
+) -> str:
+    """Write a run as ``harness run`` does; gold labels alternate."""
+    folder = RunFolder(Path("results"))
+    parts, entries = [], []
+    for signature, answers in cells:
+        cell = Cell(digest(dict(signature)), signature)
+        examples, predictions = [], []
+        for number, answer in enumerate(answers):
+            gold = (number + flipped) % 2
+            examples.append(Example(f"{items}{number:04}", {}, ("low", "high"), gold, None, ""))
+            label = gold if answer else 1 - gold
+            predictions.append(
+                Prediction(
+                    examples[-1].item_id, 0, None, gold, label, (-1.0, -2.0), "ok", signature["shots"] or 0, 1, 0
+                )
+            )
+        parts.append((cell, examples, predictions))
+        entry = {"id": cell.id, "signature": signature, "metrics": ["accuracy"], "labels": ["low", "high"]}
+        entries.append({**entry, "n": len(answers), "costs": costs})
+    rows = {"mood": {"rows": {"pool": 500}}}
+    manifest = Manifest(folder.id, folder.created, "done", [], {}, {}, {}, rows, entries)
+    manifest.requests = {"distinct": 800, "from store": 400, "scored": 400}
+    manifest.seconds, manifest.tokens_computed = {"scoring": 10.0}, 40_000
+    folder.write_predictions(parts)
+    folder.write_manifest(manifest)
+    return folder.id
+
+
+def prompt(**changes: Any) -> dict[str, Any]:
+    known = SIGNATURE | {"kind": "prompt", "method": None, "method_version": 1} | changes
+    shown = {"demos": "fixed", "demo_seed": 0, "pool_hash": "p0"} if known["shots"] else {}
+    return {**known, **shown, "labels_used": known["shots"], **changes}
+
+
+def baseline(n: int, seed: int, **changes: Any) -> dict[str, Any]:
+    nothing = dict.fromkeys(("rule", "calibration", "dtype", "bos", "max_inputs", "tokenizer_hash", "template_hash"))
+    own = {"kind": "baseline", "method": "tfidf", "model": "tfidf", "template": "tfidf", "shots": None}
+    return SIGNATURE | nothing | own | {"labels_used": n, "demo_seed": seed} | changes
+
+
+def store_baselines(seeds: int = 4, **changes: Any) -> None:
+    cells = [(baseline(n, s, **changes), right(SHARES[n], 10 * s + n)) for n in SIZES for s in range(seeds)]
+    store(cells, costs={"train_seconds": 0.5, "score_seconds": 0.1, "items_per_second": 2000.0})
+
+
+def found(harness: Commands, *options: object) -> dict[str, Any]:
+    document = json.loads(harness.ok("breakeven", *options, "--json").out)
+    assert document["schema"] == 1
+    return document  # type: ignore[no-any-return]
+
+
+def lines(done: Outcome) -> list[str]:
+    return done.out.splitlines()
+
+
+def test_a_prompt_is_worth_the_labels_at_which_the_curve_crosses_it(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    (task,) = found(harness)["tasks"]
+    (pair,) = task["pairs"]
+    assert (task["task"], task["metric"], task["n"]) == ("mood", "accuracy", N)
+    assert pair["break_even"]["n"] == pytest.approx(64)  # half-way from .7 at 32 to .8 at 128
+    assert pair["net_of_labels_used"]["n"] == pytest.approx(64)
+    assert pair["break_even"]["low"] < 64
+    assert (pair["break_even"]["high"], pair["censored_above"] > 0.025) == (None, True)  # 200 items do not tell
+    assert pair["interval"].endswith(" to > 128")
+    assert pair["data_advantage"]["mean"] is None, "one number of shots has no advantage"
+    (line,) = task["baselines"]
+    assert (line["seeds"], line["labels"]) == (4, [8, 32, 128])
+    assert line["mean"] == pytest.approx([0.6, 0.7, 0.8])
+    assert pair["sentence"].startswith("on mood, tiny 0-shot is worth about 64 labels (95%: ")
+    assert pair["sentence"].endswith(") of tfidf")
+
+
+def test_labels_used_by_the_prompt_are_charged_to_it(harness: Commands) -> None:
+    store([(prompt(shots=4), right(0.75, 99))])
+    store_baselines()
+    (pair,) = found(harness, "--selection-labels", 20)["tasks"][0]["pairs"]
+    assert pair["net_of_labels_used"]["n"] == pytest.approx(64 - 24)
+    assert "; it used 24 itself, which leaves 40" in pair["sentence"]
+    (pair,) = found(harness, "--selection-labels", 100)["tasks"][0]["pairs"]
+    assert pair["sentence"].endswith("; it used 104 itself, no fewer than that")
+
+
+def test_demonstrations_by_likeness_need_the_whole_pool(harness: Commands) -> None:
+    store([(prompt(shots=4, demos="bm25", demo_seed=None), right(0.75, 99))])
+    store_baselines()
+    (one,) = found(harness)["tasks"][0]["prompts"]
+    assert one["labels"]["total"] == 500
+
+
+def test_labels_that_baselines_were_tuned_on_are_charged_to_them(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    (line,) = found(harness, "--development-labels", 10)["tasks"][0]["baselines"]
+    assert line["labels"] == [18, 42, 138]
+
+
+def test_shots_are_a_curve_with_a_data_advantage(harness: Commands) -> None:
+    """The prompt goes from .65 without labels to .75 at 16; the baseline, straight in n, reaches them at 20 and 80."""
+    store([(prompt(), right(0.65, 1)), (prompt(shots=16), right(0.75, 2))])
+    store_baselines()
+    pairs = found(harness)["tasks"][0]["pairs"]
+    # In [.65, .70] the baseline needs 20 to 32, mean 26, the prompt 0 to 8, mean 4; in [.70, .75] 32 to 80 and 8 to 16.
+    expected = ((26 - 4) + (56 - 12)) / 2
+    assert [pair["data_advantage"]["mean"] for pair in pairs] == pytest.approx([expected, expected])
+
+
+def test_what_no_size_reaches_is_said_so(harness: Commands) -> None:
+    store([(prompt(), right(0.95, 99)), (prompt(model="weak"), right(0.4, 98))])
+    store_baselines()
+    best, weak = found(harness)["tasks"][0]["pairs"]
+    assert (best["break_even"]["n"], best["censored"], best["n_max"], best["censored_above"]) == (None, "above", 128, 1)
+    assert best["sentence"] == (
+        "on mood, tiny 0-shot is worth more than 128 labels of tfidf, the most tried (100% of resamples)"
+    )
+    assert (weak["censored"], weak["censored_below"]) == ("below", 1)
+    assert "weak 0-shot is worth at most 8 labels of tfidf, the fewest tried (100% of resamples)" in weak["sentence"]
+
+
+def test_table_sentence_costs_and_plots_are_written(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99)), (prompt(shots=4), right(0.78, 97))])
+    store_baselines()
+    done = harness.ok("breakeven", "--price-per-hour", 3.6, "--price-per-million-tokens", 2, "-o", "plots/worth")
+    table = lines(done)
+    assert table[0].split()[:3] == ["task", "prompt", "accuracy"]
+    assert table[1].split()[:5] == ["mood", "tiny", "0-shot", "75.0", "0"]
+    assert sum(line.startswith("on mood, tiny") for line in table) == 2
+    # 800 requests of which half came from the store: 20 s and 80,000 tokens for 2 x 200 predictions.
+    cost = next(line for line in table if line.startswith("tiny 0-shot"))
+    assert cost.split()[2:] == ["200", "-", "50", "200", "-", "0.05", "0.4"]
+    trained = next(line for line in table if line.startswith("tfidf"))
+    assert trained.split()[1:] == ["2,400", "0.5", "0.5", "-", "0.0005", "0.0005", "-"]
+    assert Path("plots/worth-mood.png").read_bytes().startswith(b"\x89PNG")
+    drawing = Path("plots/worth-mood.svg").read_text(encoding="utf-8")
+    for text in ("tfidf (4 seeds)", "tiny 0-shot: 75.0%, 0 labels", "break-even", "labels used"):
+        assert text in drawing
+
+
+def test_prompts_on_fewer_items_are_left_out_and_said_so(harness: Commands) -> None:
+    store([(prompt(model="some"), right(0.75, 99)[:50])])
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    (task,) = found(harness)["tasks"]
+    assert [one["name"] for one in task["prompts"]] == ["tiny 0-shot"]
+    assert "mood: 1 stored prompts on other items or data are left out" in task["notices"]
+
+
+def test_templates_are_averaged_or_chosen(harness: Commands) -> None:
+    store([(prompt(template=f"mood/{name}"), right(share, 99)) for name, share in (("plain", 0.7), ("terse", 0.8))])
+    store_baselines()
+    (one,) = found(harness)["tasks"][0]["prompts"]
+    assert (one["score"], one["templates"]) == (pytest.approx(0.75), 2)
+    (one,) = found(harness, "--prompt", "terse")["tasks"][0]["prompts"]
+    assert (one["score"], one["templates"]) == (pytest.approx(0.8), 1)
+
+
+def test_of_repeated_runs_the_latest_counts(harness: Commands) -> None:
+    store([(prompt(), right(0.95, 99))])
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    (one,) = found(harness)["tasks"][0]["prompts"]
+    assert one["score"] == pytest.approx(0.75)
+
+
+def test_a_baseline_without_labels_has_no_curve(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    store([(baseline(0, 0, method="chance", model="chance"), right(0.5))])
+    (task,) = found(harness)["tasks"]
+    assert [one["name"] for one in task["baselines"]] == ["tfidf"]
+    assert "chance: uses no label, so it has no curve; left out" in task["notices"]
+
+
+# Mistakes
+
+
+def test_nothing_stored_of_one_kind_names_the_command_that_makes_it(harness: Commands) -> None:
+    assert "'harness run' and 'harness baseline' make them" in harness("breakeven").mistake
+    store([(prompt(), right(0.75, 99))])
+    assert "'harness baseline --tasks mood' makes one" in harness("breakeven").mistake
+
+
+def test_baselines_alone_ask_for_a_run(harness: Commands) -> None:
+    store_baselines()
+    assert "holds no prompt on mood; 'harness run --tasks mood' makes one" in harness("breakeven").mistake
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (("--method", "tfdif"), "did you mean 'tfidf'?"),
+        (("--model", "tony"), "did you mean 'tiny'?"),
+        (("--prompt", "plian"), "nothing of that name is stored"),
+        (("--shots", "3"), "--shots 3: no such prompt is stored (shots: 0)"),
+        (("--shots", "few"), "must be numbers of demonstrations"),
+        (("--tasks", "mod"), "did you mean 'mood'?"),
+        (("--monotone", "max"), "--monotone: unknown value 'max'"),
+        (("--selection-labels", "none.json"), "neither a number nor a file"),
+        (("--csv", "none.csv"), "none.csv: cannot be read: No such file"),
+    ],
+)
+def test_what_is_not_there_is_named(harness: Commands, options: tuple[str, ...], fragment: str) -> None:
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    done = harness("breakeven", *options)
+    assert done.status in (1, 2)
+    assert fragment in done.mistake
+
+
+def test_other_items_cannot_be_compared(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99))], items="other")
+    store_baselines()
+    assert "have no item in common" in harness("breakeven").mistake
+
+
+def test_labels_that_changed_cannot_be_compared(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99))], flipped=True)
+    store_baselines()
+    assert "the labels of items changed between stored runs" in harness("breakeven").mistake
+
+
+# Files
+
+
+SCORES = "method,n,seed,score\n" + "".join(
+    f"{method},{n},{seed},{score + shift}\n"
+    for method, scores in (("head", (0.5, 0.6, 0.8)), ("prompt", (0.6, 0.7, 0.8)))
+    for n, score in zip((0, 100, 200), scores, strict=True)
+    for seed, shift in ((0, -0.02), (1, 0.02))
+)
+
+
+def test_a_table_of_scores_gives_the_papers_data_advantage(harness: Commands) -> None:
+    Path("scores.csv").write_text(SCORES, encoding="utf-8")
+    (task,) = found(harness, "--csv", "scores.csv")["tasks"]
+    assert (task["task"], task["n"]) == ("scores", None)
+    assert [pair["data_advantage"]["mean"] for pair in task["pairs"]] == pytest.approx([50, 50, 50])
+    # .6 at 100; half-way, in log n, from 100 to 200; .8 at 200.
+    assert [pair["break_even"]["n"] for pair in task["pairs"]] == pytest.approx([100, 100 * 2**0.5, 200])
+    assert Path("results/breakeven-scores.png").is_file()
+
+
+def test_any_method_of_a_table_may_be_the_prompt(harness: Commands) -> None:
+    Path("scores.csv").write_text(SCORES, encoding="utf-8")
+    (task,) = found(harness, "--csv", "scores.csv", "--prompt", "head")["tasks"]
+    assert [pair["data_advantage"]["mean"] for pair in task["pairs"]] == pytest.approx([-50, -50, -50])
+
+
+def test_one_seed_has_no_interval(harness: Commands) -> None:
+    Path("s.csv").write_text("method,n,seed,score\nhead,100,0,.7\nhead,1000,0,.9\nprompt,0,0,.8\n", encoding="utf-8")
+    (pair,) = found(harness, "--csv", "s.csv")["tasks"][0]["pairs"]
+    assert pair["break_even"] == {"n": pytest.approx(316.2278, abs=1e-3), "low": None, "high": None}
+    assert pair["sentence"] == "on s, prompt is worth about 320 labels of head"
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("method,n,score\n", "has no column 'seed'"),
+        ("method,n,seed,score\n", "has no row"),
+        ("method,n,seed,score\nprompt,8,0,high\n", "scores.csv:2: score is 'high', not a number"),
+        ("method,n,seed,score\nprompt,8.5,0,.5\n", "scores.csv:2: n is '8.5', not a whole number"),
+        ("method,n,seed,score\nprompt,inf,0,.5\n", "scores.csv:2: n is 'inf'"),
+        ("method,n,seed,score\nprompt,8,0,\n", "scores.csv:2: score is empty"),
+        ("method,n,seed,score\nprompt,8,0,.5\nprompt,8,0,.6\n", "scores.csv:3: prompt has two scores"),
+        ("method,n,seed,score\nhead,8,0,.5\n", "--prompt prompt: scores.csv has no such method"),
+        ("method,n,seed,score\nprompt,8,0,.5\n", "has no method but prompt"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_where(harness: Commands, text: str, fragment: str) -> None:
+    Path("scores.csv").write_text(text, encoding="utf-8")
+    assert fragment in harness("breakeven", "--csv", "scores.csv").mistake
+
+
+def test_selection_labels_are_a_number_or_what_select_printed() -> None:
+    Path("chosen.json").write_text('{"schema": 1, "labels": 96}', encoding="utf-8")
+    assert [selection_labels(text) for text in (None, "12", "chosen.json")] == [0, 12, 96]
+    with pytest.raises(UsageError, match="neither a number nor a file"):
+        selection_labels("-3")
