@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.api import Leaderboard, Result, choose_order, leaderboard, run
+    from harness.api import Leaderboard, Result, baseline, choose_order, leaderboard, run
 
-__all__ = ["Leaderboard", "Result", "choose_order", "leaderboard", "run"]
+__all__ = ["Leaderboard", "Result", "baseline", "choose_order", "leaderboard", "run"]
 
 
 def __getattr__(name: str) -> object:

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from harness import tables
+from harness.baselines import BaselineOptions, run_baselines
+from harness.class_report import ClassReport, class_report
 from harness.options import RunOptions
 from harness.order_choice import permuted_scores
 from harness.progress import Reporter
@@ -19,7 +21,7 @@ from harness.runner import run as run_grid
 from harness.shots import Measure, choose_order
 from harness.summary import Row, notices, read_cells, summarise
 
-__all__ = ["Leaderboard", "Result", "choose_order", "leaderboard", "run"]
+__all__ = ["Leaderboard", "Result", "baseline", "choose_order", "leaderboard", "run"]
 
 # Only for annotations; pandas loads with the first table.
 DataFrame = Any
@@ -45,6 +47,11 @@ class Leaderboard:
     def notices(self) -> list[str]:
         """What to know before believing the table."""
         return notices(self.rows)
+
+    @property
+    def class_reports(self) -> list[ClassReport]:
+        """Precision, recall, F1 and confusion counts of each row whose task has labels."""
+        return [class_report(row) for row in self.rows if row.cells[0].labels is not None]
 
     @property
     def predictions(self) -> DataFrame:
@@ -96,6 +103,15 @@ def run(*, reporter: Reporter | None = None, **options: Any) -> Result:
     """
     finished = run_grid(RunOptions.read(options), reporter)
     return Result([stored_run(finished.path)])
+
+
+def baseline(*, reporter: Reporter | None = None, **options: Any) -> Result:
+    """Train baselines; the keyword arguments are the options of ``harness baseline`` with underscores.
+
+    Raises:
+        HarnessError: any mistake in the options, files or data, with one clear line.
+    """
+    return Result([stored_run(run_baselines(BaselineOptions.read(options), reporter).path)])
 
 
 def leaderboard(results: Path | str = "results", tasks: Sequence[str] = ()) -> Leaderboard:

@@ -57,7 +57,8 @@ def _names_option(name: str, *, metavar: str, help: str) -> Callable[[Function],
     )
 
 
-def _data_options(command: Function) -> Function:
+def _sources(command: Function) -> Function:
+    """Where tasks and their data are."""
     path = click.Path(path_type=Path)
     for option in (
         click.option(
@@ -78,6 +79,14 @@ def _data_options(command: Function) -> Function:
             metavar="SOURCE",
             help="auto (the data folder where one is named, else the hub, else a built-in sample), sample or hub.",
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def _data_options(command: Function) -> Function:
+    command = _sources(command)
+    for option in (
         click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select."),
         click.option(
             "--demo-encoder",
@@ -212,12 +221,17 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
 @click.option(
     "--sensitivity", is_flag=True, help="Show how much of each row is due to wording, demonstrations and items."
 )
-def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json: bool, sensitivity: bool) -> None:
+@click.option("--report", is_flag=True, help="Show precision, recall and F1 of each label, and the confusion matrix.")
+def leaderboard_command(
+    tasks: str | None, results: Path, format_: str, as_json: bool, sensitivity: bool, report: bool
+) -> None:
     """Rank all stored runs, task by task."""
     from harness.run_store import stored_runs
     from harness.summary import notices, read_cells, summarise
 
     chosen = _format(format_, as_json)
+    if sensitivity and report:
+        raise UsageError("--sensitivity and --report: name one of them")
     runs, damaged = stored_runs(results)
     for path in damaged:
         click.echo(f"{path}: damaged or of another version, not read", err=True)
@@ -226,6 +240,8 @@ def leaderboard_command(tasks: str | None, results: Path, format_: str, as_json:
     rows = summarise(read_cells(runs, _names(tasks)))
     if sensitivity:
         _print_sensitivity(rows, chosen)
+    elif report:
+        _print_reports(rows, chosen)
     else:
         _print_rows(rows, chosen, notices(rows))
 
@@ -289,6 +305,188 @@ def compare_command(first: str, second: str, results: Path, fail_if_worse: bool,
     if fail_if_worse and worse:
         names = ", ".join(pair.first.task_label for pair in worse)
         raise HarnessError(f"{second} is worse than {first}: {names}")
+
+
+@cli.command("breakeven")
+@_names_option("--tasks", metavar="A,B", help="These tasks only.")
+@click.option("--results", default=Path("results"), type=click.Path(path_type=Path), metavar="DIR", show_default=True)
+@click.option("--model", metavar="M", help="Prompts of this model only.")
+@click.option("--method", metavar="METHOD", help="This baseline only, such as tfidf.")
+@click.option("--prompt", metavar="P", help="This template only; with --csv, the method that is the prompt.")
+@_names_option("--shots", metavar="K,...", help="Prompts with these numbers of demonstrations only.")
+@click.option(
+    "--selection-labels",
+    metavar="N|FILE",
+    help="Labels that the prompt was chosen by, or the file with what 'harness select --json' printed.",
+)
+@click.option(
+    "--development-labels",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Labels that baselines used beside those they were trained on.",
+)
+@click.option(
+    "--monotone", default="isotonic", metavar="isotonic|maximum", help="How curves are smoothed.  [default: isotonic]"
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take scores from a CSV file (method, n, seed, score) instead of stored runs.",
+)
+@click.option(
+    "--price-per-million-tokens", type=click.FloatRange(min=0), metavar="P", help="What prompts cost by tokens."
+)
+@click.option("--price-per-hour", type=click.FloatRange(min=0), metavar="P", help="What an hour of the machine costs.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PREFIX",
+    help="Plots are PREFIX-TASK.png and .svg.  [default: breakeven in the results folder]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def breakeven_command(
+    tasks: str | None,
+    results: Path,
+    shots: str | None,
+    selection_labels: str | None,
+    csv_file: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **typed: Any,
+) -> None:
+    """How many labels is this prompt worth?
+
+    Stored prompts against the learning curves of stored baselines: the number of labels from which on a baseline is at
+    least as good, with its 95% interval, and a plot.
+    """
+    import json
+
+    from harness import breakeven, plots
+
+    charged = breakeven.selection_labels(selection_labels)
+    wanted = breakeven.Wanted(shots=breakeven.shot_numbers(_names(shots)), selection_labels=charged, **typed)
+    if csv_file is not None and tasks:
+        raise UsageError("--csv and --tasks do not go together: a file of scores has no tasks")
+    reports = [breakeven.read_csv(csv_file, wanted)] if csv_file else breakeven.read(results, _names(tasks), wanted)
+    paths = [path for report in reports for path in plots.draw(report, output or results / "breakeven")]
+    if as_json:
+        documents = [report.as_dict(wanted) for report in reports]
+        click.echo(json.dumps({"schema": 1, "tasks": documents, "plots": list(map(str, paths))}, ensure_ascii=False))
+        return
+    titles, _ = reports[0].table()
+    _print_table(titles, [line for report in reports for line in report.table()[1]], [])
+    for report in reports:
+        costs, lines = report.costs(wanted)
+        if lines:
+            click.echo()
+            _print_table(costs, lines, [])
+    click.echo()
+    for report in reports:
+        for pair in report.pairs:
+            click.echo(visible(pair.sentence))
+        for text in report.notices:
+            click.echo(visible(f"note: {text}"), err=True)
+    for path in paths:
+        click.echo(visible(f"plot: {path}"), err=True)
+
+
+@cli.command("baseline")
+@_names_option("--tasks", metavar="A,B", help="Task names or patterns; tasks with labels only.")
+@_names_option(
+    "--methods",
+    metavar="NAME,...",
+    help="majority, random, tfidf, knn or probe.  [default: majority,random,tfidf]",
+)
+@_names_option(
+    "--sizes", metavar="N,...", help="Numbers of training labels, or all.  [default: 8,16,32,... and all of the pool]"
+)
+@_names_option("--seeds", metavar="S,...", help="Seeds of the draw of training sets.  [default: 0,1,2,3,4]")
+@click.option("--encoder", metavar="PATH|HUB_ID", help="What knn and probe embed texts with.  [default: builtin]")
+@click.option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:N or mps.  [default: auto]")
+@click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the encoder.")
+@click.option("--limit", type=int, metavar="N", help="Evaluate on a seeded sample of N items.")
+@click.option("--seed", type=int, metavar="N", help="Seed of that sample.  [default: 0]")
+@click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select.")
+@_sources
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
+)
+@click.option("--format", "format_", default="table", metavar="|".join(_FORMATS), help="How the table is printed.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def baseline_command(format_: str, as_json: bool, **typed: Any) -> None:
+    """Train classifiers on nested sets of labels, and print how they do on the items that prompts are evaluated on.
+
+    A task with a thousand labels or fewer takes seconds. What was trained before is read, not trained again.
+    """
+    from rich.console import Console
+
+    from harness.baselines import BaselineOptions, run_baselines
+    from harness.progress import ConsoleReporter
+    from harness.run_store import stored_run
+    from harness.summary import notices, read_cells, summarise
+
+    chosen = _format(format_, as_json)
+    values = _given(None, (), typed)
+    reporter = ConsoleReporter(Console(stderr=True, emoji=False))
+    finished = run_baselines(BaselineOptions.read(values), reporter, command=sys.argv[1:])
+    rows = summarise(read_cells([stored_run(finished.path)]))
+    told = reporter.notices if chosen == "json" else []
+    _print_rows(rows, chosen, [*told, *notices(rows)])
+    if chosen == "table":
+        click.echo(f"\nstored in {finished.path}; beside prompts: harness leaderboard", err=True)
+
+
+@cli.command("predict")
+@click.argument("text", metavar="FILE|-")
+@click.option("--run", metavar="RUN[:K=V,...]", help="A trained baseline, as RUN:method=tfidf,labels_used=256,seed=0.")
+@click.option("--task", "tasks", metavar="TASK", help="With a prompt: its task.")
+@click.option("--prompt", "prompts", metavar="P", help="The template's name.  [default: plain, else the first]")
+@click.option("--shots", metavar="K", help="Number of demonstrations.  [default: 0]")
+@click.option("--demo-seed", "demo_seeds", metavar="S", help="Seed of their draw.  [default: 0]")
+@click.option("--model", metavar="PATH|HUB_ID", help="A causal language model.  [default: builtin]")
+@click.option("--rule", metavar="RULE", help="sum, token, char, byte, pmi or unconditional.  [default: the task's own]")
+@click.option("--calibrate", metavar="NAME", help="none, contextual, domain, batch or prototypical.  [default: none]")
+@click.option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.  [default: auto]")
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]")
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are.  [default: results]"
+)
+@click.option(
+    "--format", "format_", default="jsonl", metavar="jsonl|csv", help="How labels are written.  [default: jsonl]"
+)
+@_data_options
+def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> None:
+    """Label new text with a trained baseline, or with a prompt.
+
+    FILE holds JSON Lines with the task's columns or, where the task reads one column, plain lines; no gold label is
+    needed. Each line gets its label and the probability of every label.
+    """
+    from rich.console import Console
+
+    from harness import predict
+    from harness.progress import ConsoleReporter
+
+    formats = {"jsonl": predict.as_jsonl, "csv": predict.as_csv}
+    if format_ not in formats:
+        raise UsageError(f"--format: unknown value {format_!r}{suggest(format_, formats)}")
+    values = {key: value for key, value in typed.items() if value not in (None, ())}
+    reporter = ConsoleReporter(Console(stderr=True, emoji=False))
+    if run is not None:
+        superfluous = sorted(values.keys() - {"results", "include_path"})
+        if superfluous:
+            name = superfluous[0].rstrip("s" * (superfluous[0] in ("tasks", "prompts", "demo_seeds"))).replace("_", "-")
+            raise UsageError(f"--run {run}: names all that is needed; leave out --{name}")
+        folder = values.get("results", Path("results"))
+        found = predict.predict_with_baseline(text, run, folder, values.get("include_path", ()), reporter)
+    elif "tasks" not in values:
+        raise UsageError("name a trained baseline with --run, or a prompt with --task")
+    else:
+        found = predict.predict_with_prompt(text, values, reporter)
+    click.echo(formats[format_](found))
 
 
 @cli.command("list")
@@ -387,6 +585,28 @@ def _print_sensitivity(rows: Sequence[Row], chosen: Format) -> None:
         return
     remark = "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all"
     _print_table(*table(found), [remark])
+
+
+def _print_reports(rows: Sequence[Row], chosen: Format) -> None:
+    import json
+
+    from harness.class_report import class_report, report_table
+    from harness.summary import row_names
+
+    if chosen not in ("table", "json"):
+        raise UsageError(f"--report: is printed as a table or as JSON, not as {chosen}")
+    reports = [class_report(row) for row in rows if row.cells[0].labels is not None]
+    if not reports:
+        raise HarnessError("no row has labels to report on; its items have options of their own")
+    if chosen == "json":
+        told = [{**one.row.as_dict(), "report": one.as_dict()} for one in reports]
+        click.echo(json.dumps({"schema": 1, "rows": told}, ensure_ascii=False))
+        return
+    for number, (one, name) in enumerate(zip(reports, row_names([one.row for one in reports]), strict=True)):
+        count = len(one.row.cells)
+        over = f", {count} cells together" if count > 1 else ""
+        click.echo(visible("\n" * (number > 0) + f"{name} ({one.row.n} items{over})"))
+        _print_table(*report_table(one), [])
 
 
 def _given(grid: Path | None, model_arg: Sequence[str], typed: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ tabulating cost no start-up time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +33,9 @@ BUILTIN = "builtin"
 BosPolicy = Literal["auto", "always", "never"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+
+# Loaders of transformers keep state that two of them at once, in two threads, mix up.
+_LOADING = threading.RLock()
 
 # Names that configurations use for the most positions a model can read.
 _POSITION_LIMITS = (
@@ -231,7 +235,8 @@ def _guarded(spec: ModelSpec, what: str, load: Any) -> Any:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return load()
+        with _LOADING:
+            return load()
     except Exception as error:  # model code and readers of many formats raise many kinds
         message = hub.first_line(error)
         if "trust_remote_code" in message:

@@ -198,7 +198,10 @@ def _signature(
     data, template = planned.data, planned.template
     files, tokenizer = session.files, session.tokenizer
     return {
-        "method": METHOD_VERSION,
+        "kind": "prompt",
+        "method": None,
+        "method_version": METHOD_VERSION,
+        "labels_used": planned.shots,
         "task": data.task.name,
         "task_reading": data.task.reading,
         "data": data.origin,
@@ -289,18 +292,7 @@ def _manifest(folder: RunFolder, session: Session, cells: Sequence[PlannedCell],
             "prefix": list(tokenizer.prefix),
             "processes": session.processes.count,
         },
-        tasks={
-            name: {
-                "file": str(data.task.path),
-                "data": data.origin,
-                "location": data.location,
-                "revision": data.revision,
-                "hashes": dict(data.hashes),
-                "rows": {role: len(examples) for role, examples in data.roles.items()},
-                "pool_duplicates_removed": data.duplicates,
-            }
-            for name, data in tasks.items()
-        },
+        tasks={name: data.described for name, data in tasks.items()},
     )
 
 

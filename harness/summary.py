@@ -1,4 +1,5 @@
-"""Aggregates stored predictions into rows: one for each (model, task, k), over templates, seeds and orders.
+"""Aggregates stored predictions into rows: one for each (model, task, k), over templates, seeds and orders; of a
+trained baseline one for each (method, task, number of labels), over the seeds of its training sets.
 
 It reads records only; no model, template or task file is needed. Rows never mix what cannot be compared: data, split,
 items, scoring rule, demonstration strategy, dtype and BOS policy each make a row of their own where they differ.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,11 +21,11 @@ import pyarrow.compute as pc
 from harness.calibrate import TRANSDUCTIVE
 from harness.errors import UsageError, suggest
 from harness.metrics import METRICS, Ints, confusion, pair_index
-from harness.paired import adjust, compare
+from harness.paired import adjust, compare, difference_interval
 from harness.power import detectable_difference, detectable_single
 from harness.records import digest
 from harness.run_store import StoredRun
-from harness.statistics import bootstrap_interval, mean_interval, standard_error
+from harness.statistics import Interval, bootstrap_interval, mean_interval, standard_error
 
 Floats = npt.NDArray[np.float64]
 _MOST_NAMED = 3  # rows in one notice
@@ -35,7 +36,7 @@ _TELLING = ("demos", "demo_encoder", "demo_order", "rule", "calibration", "dtype
 ROW_KEY = (
     "task", "task_reading", "data", "data_hash", "pool_hash", "role", "split", "shots", "demos",
     "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "rule", "calibration", "control",
-    "model", "model_fingerprint", "tokenizer_hash", "dtype", "bos", "method",
+    "model", "model_fingerprint", "tokenizer_hash", "dtype", "bos", "kind", "method", "labels_used", "method_version",
 )  # fmt: skip
 
 
@@ -87,6 +88,22 @@ class MetricSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class BaselineGap:
+    """How much more accurate a row is than ``name``, the most accurate baseline on the same items; paired by item.
+
+    The best of several is chosen on these very items, so that it looks a little better than it is.
+    """
+
+    name: str
+    difference: Interval
+
+    def as_dict(self) -> dict[str, float | str | None]:
+        gap = self.difference
+        low, high = (None if np.isnan(end) else float(end) for end in (gap.low, gap.high))
+        return {"baseline": self.name, "difference": float(gap.mean), "low": low, "high": high}
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of a table.
 
@@ -114,6 +131,12 @@ class Row:
     shortened: int
     close: int
     predictions: int
+    best_baseline: BaselineGap | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a trained baseline, and no prompt."""
+        return bool(self.signature["kind"] == "baseline")
 
     @property
     def detectable(self) -> float:
@@ -142,8 +165,11 @@ class Row:
             "data": known["data"],
             "split": known["split"],
             "role": known["role"],
+            "kind": known["kind"],
             "model": known["model"],
+            "method": known["method"],
             "shots": known["shots"],
+            "labels_used": known["labels_used"],
             "demos": known["demos"],
             "demo_encoder": known["demo_encoder"],
             "demo_order": known["demo_order"],
@@ -161,6 +187,7 @@ class Row:
             "gold": dict(zip(self.labels, self.gold_share, strict=True)),
             "predicted": dict(zip(self.labels, self.predicted_share, strict=True)),
             "minimum_detectable_effect": self.detectable,
+            "best_baseline": self.best_baseline and self.best_baseline.as_dict(),
             "predictions": self.predictions,
             "ties": self.ties,
             "close": self.close,
@@ -220,8 +247,10 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
     margin, tolerance = part["margin"].to_numpy(), part["tolerance"].to_numpy()
     shots = part["shots"].to_numpy()
     decided = np.array([s == "ok" for s in status])
+    signature = _completed(cell["signature"])
+    asked = signature["shots"] or 0
     return CellResult(
-        signature=dict.fromkeys((*ROW_KEY, "order")) | cell["signature"],  # an earlier version had fewer keys
+        signature=signature,
         metrics=cell["metrics"],
         labels=cell["labels"],
         created=created,
@@ -230,12 +259,20 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
         prediction=np.array([-1 if value is None else value for value in prediction], np.int64),
         status=status,
         close=int(((margin < tolerance) & decided).sum()),
-        dropped=int(
-            sum(k < cell["signature"]["shots"] and s != "too_long" for k, s in zip(shots, status, strict=True))
-        ),
+        dropped=int(sum(k < asked and s != "too_long" for k, s in zip(shots, status, strict=True))),
         clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
         probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
     )
+
+
+def _completed(signature: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's signature with the keys that an earlier version had not: then all cells were prompts, and ``method`` was
+    the version."""
+    known = {**dict.fromkeys((*ROW_KEY, "order")), **signature}
+    if known["kind"] is None:
+        known |= {"kind": "prompt", "method": None, "method_version": known["method"]}
+        known["labels_used"] = known["shots"]
+    return known
 
 
 def _probabilities(scores: Sequence[Sequence[float]], labels: Sequence[str] | None) -> Floats | None:
@@ -255,7 +292,7 @@ def summarise(cells: Iterable[CellResult]) -> list[Row]:
     for cell in sorted(cells, key=lambda cell: cell.created):
         key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash])
         groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"], _order(cell)] = cell
-    rows = [_row(list(group.values())) for group in groups.values()]
+    rows = _beside_baselines([_row(list(group.values())) for group in groups.values()])
     return sorted(
         rows,
         key=lambda row: (
@@ -266,6 +303,34 @@ def summarise(cells: Iterable[CellResult]) -> list[Row]:
             -row.metrics[row.primary].mean,
         ),
     )
+
+
+def _beside_baselines(rows: Sequence[Row]) -> list[Row]:
+    """The rows, each with its difference to the most accurate baseline of its task; the best has none."""
+    best: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        known = best.get(_place(row))
+        if row.trained and (known is None or row.item_accuracy.mean() > known.item_accuracy.mean()):
+            best[_place(row)] = row
+    found = []
+    for row in rows:
+        other = best.get(_place(row))
+        if other is not None and other is not row:
+            gap = difference_interval(row.item_accuracy - other.item_accuracy, row.clusters)
+            row = replace(row, best_baseline=BaselineGap(_short_name(other, task=False), gap))
+        found.append(row)
+    return found
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    """What rows share that can be paired item by item."""
+    return row.task_label, row.signature["split"], row.signature["task_reading"], row.items_hash
+
+
+def _short_name(row: Row, *, task: bool = True) -> str:
+    known = row.signature
+    what = f"{known['labels_used']} labels" if row.trained else f"{known['shots']}-shot"
+    return ", ".join([str(known["model"]), *([row.task_label] if task else []), what])
 
 
 def _order(cell: CellResult) -> int | None:
@@ -384,10 +449,15 @@ def _is_control_of(control: Row, row: Row) -> bool:
 
 def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
     """Rows with names to speak of them; settings are named only where a shorter name would fit several rows."""
-    short = [f"{row.signature['model']}, {row.task_label}, {row.signature['shots']}-shot" for row in rows]
+    short = [_short_name(row) for row in rows]
     for row, name in zip(rows, short, strict=True):
         settings = [str(row.signature[key]) for key in _TELLING if row.signature[key] is not None]
         yield row, name if short.count(name) == 1 else f"{name} ({', '.join(settings)}, n {row.n})"
+
+
+def row_names(rows: Sequence[Row]) -> list[str]:
+    """What to call rows; settings are named only where a shorter name would fit several."""
+    return [name for _, name in _named(rows)]
 
 
 def notices(rows: Iterable[Row]) -> list[str]:
@@ -397,7 +467,7 @@ def notices(rows: Iterable[Row]) -> list[str]:
     for row, name in _named([row for row in rows if row.signature["control"] is None]):
         top = int(np.argmax(row.predicted_share))
         share, gold = row.predicted_share[top], row.gold_share[top]
-        if share > 0.8 and share - gold > 0.2:
+        if share > 0.8 and share - gold > 0.2 and row.signature["method"] != "majority":
             found.append(f"{name}: predicts {row.labels[top]!r} for {share:.0%} of items; the gold share is {gold:.0%}")
         if row.too_long:
             found.append(f"{name}: {row.too_long} of {row.predictions} prompts do not fit the model and count as wrong")

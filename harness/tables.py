@@ -37,8 +37,8 @@ _SETTINGS = {
 _HASHES = {"items_hash": "items", "pool_hash": "pool", "task_reading": "task file", "tokenizer_hash": "tokenizer"}
 _TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
 # What a narrow terminal goes without, in this order; the other formats have every column.
-_DISPENSABLE = ("MDE", "macro-F1 %", "spread", "worst")
-_NUMBERS = {"k", "n", "prompts", "spread", "MDE", "ties", "too long"}
+_DISPENSABLE = ("MDE", "macro-F1 %", "spread", "worst", "vs best baseline")
+_NUMBERS = {"k", "labels", "n", "prompts", "spread", "MDE", "ties", "too long"}
 _MOST_LABELS = 4
 
 
@@ -47,17 +47,17 @@ def columns(rows: Sequence[Row]) -> list[str]:
     settings = [title for key, title in (_SETTINGS | _HASHES).items() if _differs(rows, key)]
     own = sorted({name for row in rows for name in row.metrics} - set(_TITLES))
     counts = [name for name, count in (("ties", _ties), ("too long", _too_long)) if any(map(count, rows))]
-    head, scores = (
-        ["task", "split", "model", "k", *settings, "n", "prompts"],
-        ["accuracy %", "worst", "best", "spread", "MDE"],
-    )
+    trained = any(row.trained for row in rows)
+    head = ["task", "split", "model", "k", *(["labels"] * trained), *settings, "n", "prompts"]
+    scores = ["accuracy %", "worst", "best", "spread", "MDE", *(["vs best baseline"] * trained)]
     return [*head, *scores, "macro-F1 %", *own, *counts]
 
 
 def _differs(rows: Sequence[Row], key: str) -> bool:
     seen: dict[tuple[object, ...], set[object]] = {}
     for row in rows:
-        alike = (_model(row), row.signature["split"], row.signature["shots"], row.n) if key in _HASHES else ()
+        known = row.signature
+        alike = (_model(row), known["split"], known["shots"], known["labels_used"], row.n) if key in _HASHES else ()
         seen.setdefault((row.task_label, *alike), set()).add(_setting(row, key))
     return any(len(values - {None}) > 1 for values in seen.values())
 
@@ -81,13 +81,15 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "task": row.task_label,
         "split": str(row.signature["split"]),
         "model": names[_model(row)],
-        "k": str(row.signature["shots"]),
+        "k": "-" if row.trained else str(row.signature["shots"]),
+        "labels": str(row.signature["labels_used"]),
         "n": str(row.n),
         "prompts": _prompts(row),
-        "worst": f"{100 * primary.worst:.1f} {primary.worst_template}",
-        "best": f"{100 * primary.best:.1f} {primary.best_template}",
-        "spread": f"{100 * primary.spread:.1f}",
+        "worst": "-" if row.trained else f"{100 * primary.worst:.1f} {primary.worst_template}",
+        "best": "-" if row.trained else f"{100 * primary.best:.1f} {primary.best_template}",
+        "spread": "-" if row.trained else f"{100 * primary.spread:.1f}",
         "MDE": f"{100 * row.detectable:.1f}",
+        "vs best baseline": _gap(row),
         "ties": str(row.ties),
         "too long": str(row.too_long),
         "predicted (gold)": _shares(row),
@@ -109,6 +111,8 @@ def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
 def _prompts(row: Row) -> str:
     """How many templates, seeds and orders; what a complete grid of them lacks is told."""
     grid = row.templates * row.seeds * row.orders
+    if row.trained:  # what is trained has no wording, only training sets
+        return f"{row.seeds} seed{'s' * (row.seeds > 1)}"
     told = f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates)
     told += f" x {row.orders} orders" if row.orders > 1 else ""
     return told if row.predictions == grid * row.n else f"{row.predictions // row.n} of {told}"
@@ -116,6 +120,15 @@ def _prompts(row: Row) -> str:
 
 def _model(row: Row) -> tuple[str, str]:
     return str(row.signature["model"]), str(row.signature["model_fingerprint"])
+
+
+def _gap(row: Row) -> str:
+    """Percentage points above the best baseline, which itself has none."""
+    if row.best_baseline is None:
+        return "-"
+    gap = row.best_baseline.difference
+    known = "" if math.isnan(gap.low) else f" [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    return f"{100 * gap.mean:+.1f}{known}"
 
 
 def _interval(metric: MetricSummary) -> str:
@@ -142,7 +155,8 @@ def as_text(rows: Sequence[Row], console: Console) -> list[Table]:
             titles.remove(title)
             scores = _text_table(rows, titles)
     settings = [title for title in titles if title in {**_SETTINGS, **_HASHES}.values()]
-    return [scores, _text_table(rows, ["task", "model", "k", *settings, "predicted (gold)"])]
+    which = ["task", "model", "k", *(["labels"] * ("labels" in titles))]
+    return [scores, _text_table(rows, [*which, *settings, "predicted (gold)"])]
 
 
 def _text_table(rows: Sequence[Row], titles: Sequence[str]) -> Table:
@@ -184,6 +198,10 @@ def _flat(row: Row) -> dict[str, object]:
     for key, value in row.as_dict().items():
         if isinstance(value, dict) and key in row.metrics:
             flat.update({f"{key}_{part}" if part != "mean" else key: number for part, number in value.items()})
+        elif key == "best_baseline":
+            known = value or dict.fromkeys(("baseline", "difference", "low", "high"))
+            flat |= {"best_baseline": known["baseline"], "over_best_baseline": known["difference"]}
+            flat |= {f"over_best_baseline_{end}": known[end] for end in ("low", "high")}
         elif isinstance(value, dict):
             flat[key] = "; ".join(f"{label} {share:.4f}" for label, share in value.items())
         else:

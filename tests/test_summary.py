@@ -18,7 +18,10 @@ from harness import tables
 from harness.summary import CellResult, Row, notices, summarise
 
 SIGNATURE: dict[str, Any] = {
-    "method": 1,
+    "kind": "prompt",
+    "method": None,
+    "method_version": 1,
+    "labels_used": 0,
     "task": "mood",
     "task_reading": "r0",
     "data": "folder",
@@ -205,7 +208,10 @@ def test_a_template_that_was_edited_replaces_its_older_self() -> None:
         {"tokenizer_hash": "k1"},
         {"dtype": "bfloat16"},
         {"bos": "never"},
-        {"method": 2},
+        {"method_version": 2},
+        {"kind": "baseline"},
+        {"method": "tfidf"},
+        {"labels_used": 4},
         {"items": "another"},
         {"gold": [0, 0, 1]},
     ],

@@ -1,0 +1,30 @@
+"""Trained baselines: what as many labels buy without a prompt.
+
+subsets     nested, stratified training sets
+base        the contract of a baseline
+floors, tfidf, embedded   the methods; logistic and choice serve them
+registry    the methods by name
+trained     trained cells on the disk
+run         ``harness baseline``
+apply       ``harness predict`` with a trained one
+"""
+
+from __future__ import annotations
+
+from harness.baselines.apply import TrainedBaseline, find_baseline
+from harness.baselines.base import Baseline
+from harness.baselines.options import BaselineOptions
+from harness.baselines.registry import METHOD_NAMES, METHODS
+from harness.baselines.run import run_baselines
+from harness.baselines.subsets import stratified_order
+
+__all__ = [
+    "METHODS",
+    "METHOD_NAMES",
+    "Baseline",
+    "BaselineOptions",
+    "TrainedBaseline",
+    "find_baseline",
+    "run_baselines",
+    "stratified_order",
+]

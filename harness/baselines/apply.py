@@ -1,0 +1,99 @@
+"""Applies a trained baseline of a stored run to new text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.baselines.base import Baseline, Floats, Surroundings
+from harness.baselines.registry import METHODS
+from harness.baselines.texts import joined
+from harness.baselines.trained import TrainedCell, find_trained
+from harness.embeddings import Embedder
+from harness.errors import HarnessError, ModelError, UsageError, suggest
+from harness.models import ModelSpec, locate_model
+from harness.progress import Reporter
+from harness.records import Example
+from harness.run_store import StoredRun
+
+# What narrows a run to one trained cell, and the key of its signature.
+KEYS = {"task": "task", "method": "method", "labels_used": "labels_used", "model": "model", "seed": "demo_seed"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedBaseline:
+    """One trained cell, loaded."""
+
+    cell: TrainedCell
+    model: Baseline
+
+    @property
+    def labels(self) -> Sequence[str]:
+        return self.cell.labels
+
+    def scores(self, examples: Sequence[Example]) -> Floats:
+        """Log-probabilities of the labels in nats; shape [n examples, n labels]."""
+        return self.model.scores(joined(examples))
+
+
+def find_baseline(run: StoredRun, narrowing: str, results: Path, reporter: Reporter) -> TrainedBaseline:
+    """The one trained cell of a run that ``narrowing``, such as ``method=tfidf,seed=0``, leaves.
+
+    Raises:
+        UsageError: no cell fits, or several do.
+        HarnessError: its files are gone or damaged.
+        ModelError: the encoder that it was trained on is not to be had, or is another now.
+    """
+    name = run.path.name
+    wanted = dict(_pair(part, name) for part in narrowing.split(",") if part)
+    cells = [cell for cell in run.manifest["cells"] if cell["signature"].get("kind") == "baseline"]
+    if not cells:
+        raise UsageError(f"--run {name}: holds no trained baseline; 'harness baseline' trains them")
+    fitting = [
+        cell for cell in cells if all(str(cell["signature"][KEYS[key]]) == value for key, value in wanted.items())
+    ]
+    if len(fitting) != 1:
+        count = "none" if not fitting else "several"
+        raise UsageError(f"--run {name}:{narrowing}: {count} of its baselines fit; {_choices(fitting or cells)}")
+    known = find_trained(results, fitting[0]["id"])
+    if known is None:
+        raise HarnessError(
+            f"--run {name}: the trained model is not in {results / 'baselines' / fitting[0]['id']}; the command that"
+            " made the run trains it again"
+        )
+    method = METHODS[known.signature["method"]]
+    around = _surroundings(run.manifest, known.signature, results, reporter) if method.needs_encoder else Surroundings()
+    model = method.make(around)
+    model.load(known.folder)
+    return TrainedBaseline(known, model)
+
+
+def _pair(part: str, name: str) -> tuple[str, str]:
+    key, given, value = part.partition("=")
+    if not given or key not in KEYS:
+        raise UsageError(f"--run {name}: {part!r} is not key=value{suggest(key, KEYS, what='keys')}")
+    return key, value
+
+
+def _choices(cells: Sequence[Mapping[str, Any]]) -> str:
+    told = []
+    for key, inner in KEYS.items():
+        values = list(dict.fromkeys(str(cell["signature"][inner]) for cell in cells))
+        if len(values) > 1:
+            told.append(f"{key} {', '.join(values[:12])}")
+    return f"narrow it by {'; '.join(told)}, as in RUN:method=tfidf,seed=0"
+
+
+def _surroundings(
+    manifest: Mapping[str, Any], signature: Mapping[str, Any], results: Path, reporter: Reporter
+) -> Surroundings:
+    """With the encoder of the run, if it is still the same."""
+    options = manifest["options"]
+    name = manifest["model"]["encoder"]["name"]
+    spec = ModelSpec(name, device=options["device"], trust_remote_code=options["trust_remote_code"])
+    embedder = Embedder(locate_model(spec), results, reporter)
+    if METHODS[signature["method"]].fingerprint(embedder.fingerprint) != signature["model_fingerprint"]:
+        raise ModelError(f"{name}: the encoder, or a library, is not the one that the baseline was trained with")
+    return Surroundings(embedder)

@@ -1,0 +1,82 @@
+"""Multinomial logistic regression with an L2 penalty, as numbers that can be stored."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.baselines.base import Arrays, Floats, Ints, smoothed
+
+MOST_STEPS = 1_000
+TOLERANCE = 1e-6  # of the gradient; ten times looser moves log-probabilities in their second decimal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logistic:
+    """``weights`` [d, k] and ``bias`` [k] over the k label ids ``present`` in training; ``n_labels`` trained it."""
+
+    weights: Floats
+    bias: Floats
+    present: Ints
+    n_classes: int
+    n_labels: int
+
+    @classmethod
+    def fit(cls, features: Any, labels: Ints, n_classes: int, strength: float) -> Logistic:
+        """Args: features: dense or sparse, shape [n, d]; strength: scikit-learn's C."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        present = np.unique(labels)
+        if len(present) == 1:
+            return cls(np.zeros((features.shape[1], 1)), np.zeros(1), present, n_classes, len(labels))
+        # With fewer texts than features, the best weights are a combination of the texts (the penalty sees to that), so
+        # that the same optimum is found in n dimensions: K = X X' = U S U', and U sqrt(S) stands for X.
+        basis = None
+        if features.shape[0] < features.shape[1]:
+            basis = _basis(features)
+            full, features = features, (features @ features.T) @ basis
+        model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=TOLERANCE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a thousand steps move no prediction any more
+            model.fit(features, labels)
+        weights, bias = model.coef_.T, model.intercept_
+        if basis is not None:
+            weights = full.T @ (basis @ weights)
+        if len(present) == 2:  # one row of weights is the second label's against the first's
+            weights, bias = np.hstack([0 * weights, weights]), np.array([0.0, bias[0]])
+        return cls(weights, bias, present, n_classes, len(labels))
+
+    @property
+    def parameters(self) -> int:
+        """Free ones: of two labels, one row of weights and one bias."""
+        rows = 1 if len(self.present) == 2 else len(self.present) if len(self.present) > 2 else 0
+        return rows * (len(self.weights) + 1)
+
+    def log_probabilities(self, features: Any) -> Floats:
+        """Shape [n, n_classes]."""
+        from scipy.special import log_softmax
+
+        logits = features @ self.weights + self.bias
+        return smoothed(log_softmax(logits, axis=1), self.present, self.n_classes, self.n_labels)
+
+    def arrays(self) -> dict[str, Any]:
+        counts = np.array([self.n_classes, self.n_labels])
+        return {"weights": self.weights, "bias": self.bias, "present": self.present, "counts": counts}
+
+    @classmethod
+    def of(cls, arrays: Arrays | Mapping[str, Any]) -> Logistic:
+        n_classes, n_labels = (int(count) for count in arrays["counts"])
+        return cls(arrays["weights"], arrays["bias"], arrays["present"], n_classes, n_labels)
+
+
+def _basis(features: Any) -> Floats:
+    """U / sqrt(S) of the texts' inner products, without the directions that hold nothing; shape [n, r]."""
+    products = features @ features.T
+    values, vectors = np.linalg.eigh(products if isinstance(products, np.ndarray) else products.toarray())
+    kept = values > 1e-10 * values[-1]
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))

@@ -1,0 +1,62 @@
+"""The options of ``harness baseline``, the same from the command line and from Python."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from harness.baselines.registry import MethodName
+from harness.models import BUILTIN
+from harness.options import Folder, Folders, Integers, Options, Strings
+from harness.sources import DataChoice
+
+
+def _sizes(value: object) -> object:
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found: list[Any] = []
+    for part in parts:
+        text = part.strip() if isinstance(part, str) else part
+        if isinstance(text, str) and re.fullmatch("[0-9]+", text):
+            text = int(text)
+        if text != "all" and (not isinstance(text, int) or isinstance(text, bool) or text < 1):
+            raise ValueError(f"must be numbers of labels from 1 on, or all, not {text!r}")
+        found.append(text)
+    return tuple(dict.fromkeys(found))
+
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+class BaselineOptions(Options):
+    """What to train, on how many labels, and where to keep the results.
+
+    ``sizes`` empty means 8, 16, 32, ... and all of the pool; ``encoder`` is for knn and probe.
+    """
+
+    tasks: Strings
+    methods: Annotated[tuple[MethodName, ...], BeforeValidator(_names)] = ("majority", "random", "tfidf")
+    sizes: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(_sizes)] = ()
+    seeds: Integers = (0, 1, 2, 3, 4)
+    encoder: str = BUILTIN
+    device: str = "auto"
+    trust_remote_code: bool = False
+    split: Literal["select", "report"] = "report"
+    limit: Annotated[int, Field(ge=1, strict=True)] | None = None
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    data: DataChoice = "auto"
+    data_dir: Folder | None = None
+    results: Folder = Path("results")
+    include_path: Folders = ()
+
+    @field_validator("tasks", "methods", "seeds")
+    @classmethod
+    def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("names nothing")
+        return tuple(dict.fromkeys(value))

@@ -1,0 +1,161 @@
+"""TF-IDF features and logistic regression: words and pieces of words, or characters where a script has no spaces.
+
+The vocabulary and the document frequencies come from the training set alone, in cross-validation from its training
+folds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.baselines.base import (
+    Floats,
+    Ints,
+    Surroundings,
+    array_text,
+    read_arrays,
+    text_array,
+    write_arrays,
+)
+from harness.baselines.choice import choose
+from harness.baselines.logistic import Logistic
+
+# Blocks of features: (analyzer, shortest, longest n-gram), as of scikit-learn's vectorizers.
+SPACED = (("word", 1, 2), ("char_wb", 2, 5))
+UNSPACED = (("char", 1, 3),)
+MOST_FEATURES = 100_000  # of each block, the most frequent; reached by some ten thousand texts
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+DEFAULT_STRENGTH = 10.0
+LONGEST_WORD = 12  # characters between white space; where the mean is above it, the script has no spaces
+
+
+class Tfidf:
+    """Counts with sublinear term frequency, each block scaled to length one, then logistic regression."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._blocks: list[_Block] = []
+        self._model: Logistic | None = None
+
+    @property
+    def parameters(self) -> int:
+        assert self._model is not None
+        return self._model.parameters
+
+    def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
+        shapes = SPACED if has_spaces(texts) else UNSPACED
+        self._blocks = [_Block(*shape) for shape in shapes]
+        counts = [block.learn(texts) for block in self._blocks]
+
+        def attempt(train: Ints, held: Ints, values: Sequence[Any]) -> list[Floats]:
+            folds = [_fold(count, train, held) for count in counts]
+            ours, others = (_beside([fold[i] for fold in folds]) for i in (0, 1))
+            models = [Logistic.fit(ours, labels[train], n_classes, value) for value in values]
+            return [model.log_probabilities(others) for model in models]
+
+        strength, told = choose("C", STRENGTHS, DEFAULT_STRENGTH, labels, seed, attempt)
+        features = _beside([block.weigh(count) for block, count in zip(self._blocks, counts, strict=True)])
+        self._model = Logistic.fit(features, labels, n_classes, strength)
+        return {**told, "features": [f"{kind} {low}-{high}" for kind, low, high in shapes]}
+
+    def scores(self, texts: Sequence[str]) -> Floats:
+        assert self._model is not None
+        return self._model.log_probabilities(_beside([block.weigh(block.count(texts)) for block in self._blocks]))
+
+    def save(self, folder: Path) -> None:
+        assert self._model is not None
+        arrays = self._model.arrays()
+        for number, block in enumerate(self._blocks):
+            arrays[f"idf{number}"] = block.idf
+            arrays[f"terms{number}"] = text_array({"shape": block.shape, "terms": block.terms})
+        write_arrays(folder / "model.npz", arrays)
+
+    def load(self, folder: Path) -> None:
+        arrays = read_arrays(folder / "model.npz")
+        self._model = Logistic.of(arrays)
+        self._blocks = []
+        while f"idf{len(self._blocks)}" in arrays:
+            number = len(self._blocks)
+            known = array_text(arrays[f"terms{number}"])
+            self._blocks.append(_Block(*known["shape"], terms=known["terms"], idf=arrays[f"idf{number}"]))
+
+
+def has_spaces(texts: Sequence[str]) -> bool:
+    """Whether texts put spaces between words: by the mean number of characters from one white space to the next."""
+    lengths = [len(word) for text in texts for word in text.split()]
+    return not lengths or float(np.mean(lengths)) <= LONGEST_WORD
+
+
+class _Block:
+    """One kind of n-gram: its terms, and how rare each is in the training set."""
+
+    def __init__(self, kind: str, low: int, high: int, *, terms: Sequence[str] = (), idf: Floats | None = None) -> None:
+        self.shape = (kind, low, high)
+        self.terms = list(terms)
+        self.idf = np.zeros(0) if idf is None else idf
+
+    def learn(self, texts: Sequence[str]) -> Any:
+        """Fix the vocabulary and the inverse document frequencies; gives the counts, sparse [n, terms]."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        kind, low, high = self.shape
+        vectorizer = CountVectorizer(analyzer=kind, ngram_range=(low, high), max_features=MOST_FEATURES, dtype=float)
+        try:
+            counts = vectorizer.fit_transform(texts)
+        except ValueError:  # an empty vocabulary: no text has a word of two letters
+            self.terms, self.idf = [], np.zeros(0)
+            return self.count(texts)
+        self.terms = vectorizer.get_feature_names_out().tolist()
+        self.idf = _idf(counts)
+        return counts
+
+    def count(self, texts: Sequence[str]) -> Any:
+        from scipy.sparse import csr_matrix
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        if not self.terms:
+            return csr_matrix((len(texts), 0))
+        kind, low, high = self.shape
+        return CountVectorizer(
+            analyzer=kind,
+            ngram_range=(low, high),
+            vocabulary={term: i for i, term in enumerate(self.terms)},
+            dtype=float,
+        ).transform(texts)
+
+    def weigh(self, counts: Any) -> Any:
+        return _weigh(counts, self.idf)
+
+
+def _idf(counts: Any) -> Floats:
+    """ln((1 + n) / (1 + df)) + 1, scikit-learn's smooth form; shape [terms]."""
+    n, width = counts.shape
+    frequency = np.bincount(counts.indices, minlength=width)
+    return np.asarray(np.log((1 + n) / (1 + frequency)) + 1)
+
+
+def _weigh(counts: Any, idf: Floats) -> Any:
+    """(1 + ln tf) x idf, rows of length one."""
+    from sklearn.preprocessing import normalize
+
+    weighed = counts.copy()
+    weighed.data = (1 + np.log(weighed.data)) * idf[weighed.indices]
+    return normalize(weighed, copy=False)
+
+
+def _fold(counts: Any, train: Ints, held: Ints) -> tuple[Any, Any]:
+    """Features of both sides of a fold as a vectorizer fitted on the training side alone would give them."""
+    ours = counts[train]
+    seen = np.unique(ours.indices)
+    ours, others = ours[:, seen], counts[held][:, seen]
+    idf = _idf(ours)
+    return _weigh(ours, idf), _weigh(others, idf)
+
+
+def _beside(blocks: Sequence[Any]) -> Any:
+    from scipy.sparse import hstack
+
+    return hstack(blocks, format="csr")

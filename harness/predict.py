@@ -1,0 +1,216 @@
+"""``harness predict``: labels new text with a trained baseline, or with a prompt through the pipeline of a run.
+
+It reads the text, asks for log-probabilities and writes labels; nothing is stored as a run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.baselines import find_baseline
+from harness.compare import find_run
+from harness.data import TaskData, load_data, read_unlabelled
+from harness.demo_plan import DemoPlanner
+from harness.errors import DataError, TemplateError, UsageError
+from harness.grid import PlannedCell
+from harness.options import RunOptions
+from harness.progress import Reporter
+from harness.records import Role, digest
+from harness.row_files import Row
+from harness.runner import Session
+from harness.search_path import SearchPath
+from harness.sources import row_source
+from harness.tasks import Catalogue, Task, expression_source
+from harness.templates import find_templates, load_templates
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """What was said of one line of the input: the label, None where a prompt does not fit, and all probabilities."""
+
+    line: int
+    label: str | None
+    probabilities: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"line": self.line, "label": self.label, "probabilities": dict(self.probabilities)}
+
+
+def predict_with_baseline(
+    text: str, run: str, results: Path, include_path: Sequence[Path], reporter: Reporter
+) -> list[LabelledText]:
+    """Label a file (``-``: standard input) with the trained baseline that ``RUN[:key=value,...]`` names.
+
+    Raises:
+        UsageError: there is no such run or baseline, or several.
+        DataError: the text cannot be read, or a row does not fit the task.
+    """
+    name, _, narrowing = run.partition(":")
+    trained = find_baseline(find_run(name, results), narrowing, results, reporter)
+    known = trained.cell.signature
+    task = Catalogue(SearchPath.default(include_path)).get(known["task"])
+    if task.reading != known["task_reading"]:
+        raise UsageError(f"--run {run}: the file of the task {task.name} has changed since; train again")
+    rows = read_text(text, task)
+    examples = read_unlabelled(task, rows)
+    return _labelled(rows, [trained.labels] * len(rows), trained.scores(examples))
+
+
+def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter) -> list[LabelledText]:
+    """Label a file with one prompt: its template, demonstrations and model, scored as ``harness run`` does.
+
+    Args:
+        typed: options of a run, of one value each: ``tasks``, ``prompts``, ``shots``, ``demo_seeds``, ``model`` ...
+
+    Raises:
+        HarnessError: as ``harness run``; UsageError where the options name more than one prompt.
+    """
+    options = RunOptions.read(typed)
+    search = SearchPath.default(options.include_path)
+    tasks = Catalogue(search).select(options.tasks)
+    counts = {"task": len(tasks), "shots": len(options.shots), "rule": max(1, len(options.rule))}
+    counts |= {"demo-seed": len(options.demo_seeds), "calibrate": len(options.calibrate)}
+    for name, count in counts.items():
+        if count != 1:
+            raise UsageError(f"--{name}: predict takes one, not {count}")
+    task, shots = tasks[0], options.shots[0]
+    templates = load_templates(task, search, options.prompts)
+    if len(templates) != 1:
+        names = ", ".join(sorted(find_templates(task, search)[0]))
+        raise UsageError(f"--prompt: predict takes one of {names}")
+    rows = read_text(text, task)
+    items = read_unlabelled(task, rows)
+    session = Session(options, reporter)
+    planner = DemoPlanner(options, session.reporter)
+    if planner.needs_pool or "domain" in options.calibrate:
+        data = load_data(
+            task, row_source(task, options.data, options.data_dir, reporter.notice), ["pool", options.split]
+        )
+    else:
+        split: Role = options.split
+        ids = {split: digest([item.item_id for item in items])}
+        data = TaskData(task, "given", text, None, {split: tuple(items)}, ids, 0)
+    demos = planner.of(data, items)
+    (seed,) = demos.seeds(shots)
+    orders = demos.orders(shots, seed, templates[0])
+    if len(orders) != 1:
+        raise UsageError(f"--demo-order {options.demo_order}: predict takes one order")
+    rules = options.rule or (task.primary_rule,)
+    drawn = demos.cell(shots, seed, orders[0])
+    cell = PlannedCell(data, items, templates[0], shots, seed, rules, options.calibrate, None, drawn)
+    planner.release()
+    session.open()
+    (finished,) = session.finish([cell], session.encode([cell]), options.split)
+    width = max(len(item.options) for item in items)
+    scores = np.full((len(items), width), -np.inf)
+    for place, prediction in enumerate(finished.predictions):
+        scores[place, : len(prediction.scores)] = prediction.scores
+    return _labelled(rows, [item.options for item in items], scores)
+
+
+def read_text(name: str, task: Task) -> list[Row]:
+    """New rows of a task from a file, or from standard input for ``-``.
+
+    Either JSON Lines with the task's columns (or its fields, by their names), or, where the task reads one column,
+    plain lines; a first line that begins with ``{`` tells which. Blank lines are passed over, and ``place`` keeps the
+    line's number.
+
+    Raises:
+        DataError: it cannot be read, holds nothing, or has a malformed line.
+    """
+    place = "standard input" if name == "-" else name
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(place, f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(place, f"is not UTF-8 text: {error}") from error
+    # Only these end a line in JSON Lines; str.splitlines knows many more.
+    lines = [(n, line) for n, line in enumerate(re.split("\r\n|\n|\r", text), start=1) if line.strip()]
+    if not lines:
+        raise DataError(place, "holds no line")
+    wanted = _columns(task)
+    if lines[0][1].lstrip().startswith("{"):
+        return [_json_row(line, place, number, task) for number, line in lines]
+    if len(wanted) != 1:
+        raise DataError(
+            place,
+            f"{task.name} has the columns {', '.join(wanted)}, so each line must be a JSON object with them",
+            lines[0][0],
+        )
+    return [Row({wanted[0]: line}, f"{place}:{number}") for number, line in lines]
+
+
+def _json_row(line: str, place: str, number: int, task: Task) -> Row:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(place, f"not valid JSON: {error}", number) from error
+    if not isinstance(value, dict):
+        raise DataError(place, f"must be a JSON object, not {line.strip()[:40]!r}", number)
+    for name, column in task.fields.items():  # a field's own name will do for the column it renames
+        if column not in value and name in value and expression_source(column) is None:
+            value[column] = value[name]
+    return Row(value, f"{place}:{number}")
+
+
+def _columns(task: Task) -> list[str]:
+    """The source columns that the task's fields and options are made of."""
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    found: dict[str, None] = {}
+    for text in [*task.fields.values(), *([task.options] if task.options else [])]:
+        if expression_source(text) is None:
+            found[text] = None
+            continue
+        try:
+            # Parsed for its names only; nothing is evaluated, so no sandbox is needed.
+            names = meta.find_undeclared_variables(Environment(autoescape=True).parse(text))
+        except TemplateSyntaxError as error:
+            raise TemplateError(task.path, str(error)) from error
+        found.update(dict.fromkeys(sorted(names)))
+    return list(found)
+
+
+def _labelled(rows: Sequence[Row], options: Sequence[Sequence[str]], scores: Any) -> list[LabelledText]:
+    """Labels and probabilities from log-scale scores, shape [n, most labels]; a row of -inf has none."""
+    found = []
+    for row, names, line in zip(rows, options, scores, strict=True):
+        own = line[: len(names)]
+        best = own.max()
+        number = int(row.place.rpartition(":")[2])
+        if not np.isfinite(best):
+            found.append(LabelledText(number, None, {}))
+            continue
+        shares = np.exp(own - best)
+        shares /= shares.sum()
+        found.append(LabelledText(number, names[int(np.argmax(own))], dict(zip(names, shares.tolist(), strict=True))))
+    return found
+
+
+def as_jsonl(found: Sequence[LabelledText]) -> str:
+    return "\n".join(json.dumps(one.as_dict(), ensure_ascii=False) for one in found)
+
+
+def as_csv(found: Sequence[LabelledText]) -> str:
+    """Columns: line, label, and the probability of each label; with options of each item's own, no probabilities."""
+    names = list(dict.fromkeys(name for one in found for name in one.probabilities))
+    shared = all(not one.probabilities or list(one.probabilities) == names for one in found)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["line", "label", *([f"probability {name}" for name in names] if shared else [])])
+    for one in found:
+        own = [one.probabilities.get(name, "") for name in names] if shared else []
+        writer.writerow([one.line, one.label or "", *own])
+    return stream.getvalue().rstrip("\n")
