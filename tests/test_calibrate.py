@@ -50,7 +50,8 @@ def test_batch_calibration_takes_the_mean_of_logs_away() -> None:
 
 def test_batch_calibration_takes_out_what_all_items_share() -> None:
     scores = np.random.default_rng(0).normal(size=(50, 3))
-    assert batch(scores + [3.0, -1.0, 0.5]) == pytest.approx(batch(scores))
+    shared = np.array([3.0, -1.0, 0.5])
+    assert batch(scores + shared) == pytest.approx(batch(scores))
 
 
 def test_prototypical_calibration_finds_clusters_that_a_biased_prompt_gives_one_label() -> None:
