@@ -236,7 +236,7 @@ def leaderboard_command(
     for path in damaged:
         click.echo(f"{path}: damaged or of another version, not read", err=True)
     if not any(run.finished for run in runs):
-        raise HarnessError(f"{results}: holds no finished run; 'harness run' makes one")
+        raise HarnessError(f"{results}: holds no finished run; 'harness run' or 'harness baseline' makes one")
     rows = summarise(read_cells(runs, _names(tasks)))
     if sensitivity:
         _print_sensitivity(rows, chosen)

@@ -78,7 +78,7 @@ class Probe:
         def attempt(train: Ints, held: Ints, values: Sequence[Any]) -> list[Floats]:
             mean, scale = standard(vectors[train])
             ours, others = (vectors[train] - mean) / scale, (vectors[held] - mean) / scale
-            models = [Logistic.fit(ours, labels[train], n_classes, value) for value in values]
+            models = Logistic.path(ours, labels[train], n_classes, values)
             return [model.log_probabilities(others) for model in models]
 
         strength, told = choose("C", STRENGTHS, DEFAULT_STRENGTH, labels, seed, attempt)

@@ -53,7 +53,7 @@ class Tfidf:
         def attempt(train: Ints, held: Ints, values: Sequence[Any]) -> list[Floats]:
             folds = [_fold(count, train, held) for count in counts]
             ours, others = (_beside([fold[i] for fold in folds]) for i in (0, 1))
-            models = [Logistic.fit(ours, labels[train], n_classes, value) for value in values]
+            models = Logistic.path(ours, labels[train], n_classes, values)
             return [model.log_probabilities(others) for model in models]
 
         strength, told = choose("C", STRENGTHS, DEFAULT_STRENGTH, labels, seed, attempt)
