@@ -82,6 +82,7 @@ def state(harness: Commands, results: object = "results") -> list[str]:
 # Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "kept"),
     [
@@ -356,6 +357,7 @@ def test_changed_model_is_scored_anew(
     assert changed == rows(harness, *own_grid, "--results", "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -197,6 +197,7 @@ def same(tokenizer: segments.Tokenizer, texts: Sequence[Branches], found: Sequen
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(opening=TEXT, texts=st.lists(BRANCHES, min_size=1, max_size=4))
 def test_shared_segments_give_the_tokens_of_whole_texts(
