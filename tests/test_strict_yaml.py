@@ -229,7 +229,10 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     ("text", "expected"),
     [
         ("splits: {repot: test}", "splits.repot: unknown value 'repot'; did you mean 'report'?"),
-        ("rule: sun", "rule: unknown value 'sun'; did you mean 'sum'? (choices: sum, token, char, byte, pmi, unconditional)"),
+        (
+            "rule: sun",
+            "rule: unknown value 'sun'; did you mean 'sum'? (choices: sum, token, char, byte, pmi, unconditional)",
+        ),
         ("source: {hubb: x}", "unknown key 'source.hubb'; did you mean 'hub'?"),
     ],
 )
