@@ -147,6 +147,7 @@ def test_killed_again_and_again_still_ends(harness: Commands, project: Project, 
 # Stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM], ids=lambda name: name.name)
 @pytest.mark.parametrize("what", ["batch", "half commit", "commit"])
 def test_stopped_scoring_says_what_is_stored_and_how_to_go_on(
@@ -345,6 +346,7 @@ def other_tokenizer(model: Path) -> None:
     path.write_text(json.dumps({**tokenizer, "normalizer": {"type": "Lowercase"}}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [other_weights, one_other_weight, other_config, other_tokenizer])
 def test_changed_model_is_scored_anew(
     harness: Commands, project: Project, own_model: Path, own_grid: Grid, change: Callable[[Path], None]
