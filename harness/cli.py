@@ -6,6 +6,8 @@ wrong usage.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import os
 import signal
@@ -670,6 +672,10 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal or pipe is not UTF-8
     signal.signal(signal.SIGTERM, _stop)  # a scheduler's stop is a Ctrl-C: what is computed gets stored
+    # Importing torch and transformers makes some 10^6 objects that stay; looking through them again and again takes as
+    # long as a third of the import.
+    gc.set_threshold(200_000, 50, 100)
+    atexit.register(gc.freeze)  # nor do they need to be taken apart, which takes a second
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -47,12 +47,13 @@ class Stretch:
 class Block:
     """Queries ``rows`` and the columns that any of them sees.
 
-    ``columns`` is a slice or an int64 tensor; ``visible`` is boolean, shape [rows, columns].
+    ``columns`` is a slice or an int64 tensor; ``mask``, shape [rows, columns], is added to logits: 0 where a query sees
+    a column, and -inf elsewhere.
     """
 
     rows: slice
     columns: slice | torch.Tensor
-    visible: torch.Tensor
+    mask: torch.Tensor
 
 
 def visible(stretch: Stretch, device: torch.device, window: int | None = None) -> torch.Tensor:
@@ -61,8 +62,15 @@ def visible(stretch: Stretch, device: torch.device, window: int | None = None) -
     return _sees(columns[stretch.n_cached :], depth[stretch.n_cached :], columns, ends, depth, window)
 
 
-def blocks(stretch: Stretch, device: torch.device, size: int, window: int | None = None) -> list[Block]:
-    """The same in blocks of ``size`` queries, without the columns that no query of a block sees."""
+def blocks(
+    stretch: Stretch, device: torch.device, dtype: torch.dtype, size: int, window: int | None = None
+) -> list[Block]:
+    """The same in blocks of ``size`` queries, without the columns that no query of a block sees.
+
+    ``dtype`` is that of the queries. Kernels take boolean masks too, but turn them into such ones anew in every layer.
+    """
+    import torch
+
     columns, ends, depth = (_on(values, device) for values in (stretch.columns, stretch.ends, stretch.depth))
     cached, found = stretch.n_cached, []
     for begin in range(0, stretch.end - stretch.begin, size):
@@ -77,7 +85,8 @@ def blocks(stretch: Stretch, device: torch.device, size: int, window: int | None
             chosen: slice | torch.Tensor = slice(int(seen[0]), int(seen[-1]) + 1)
         else:
             chosen = _on(seen, device)
-        mask = _sees(columns[rows], depth[rows], columns[chosen], ends[chosen], depth[chosen], window)
+        seen_by = _sees(columns[rows], depth[rows], columns[chosen], ends[chosen], depth[chosen], window)
+        mask = torch.zeros(seen_by.shape, dtype=dtype, device=device).masked_fill_(~seen_by, -torch.inf)
         found.append(Block(slice(begin, stop), chosen, mask))
     return found
 
@@ -109,8 +118,8 @@ def attend(
     """Attention by blocks, as a function for the registry of transformers.
 
     Args:
-        query: [1, heads, T, width]; key and value [1, key heads, P + T, width]. Heads that share a key head are folded
-            into rows, so that keys and values are never copied for them.
+        query: [1, heads, T, width]; key and value [1, key heads, P + T, width]. Key heads are the batch, and the heads
+            that share one see it through an expanded view, so that keys and values are never copied for them.
         softcap: logits x become softcap * tanh(x / softcap) (Gemma 2).
         s_aux: one more logit per head that takes probability and gives nothing (attention sinks of gpt-oss).
     """
@@ -118,18 +127,16 @@ def attend(
         raise NotImplementedError("a bias by index cannot follow a tree")
     found: list[Block] = attention_mask.tree_blocks  # type: ignore[union-attr]
     heads, shared = query.shape[1], key.shape[1]
-    group = heads // shared
+    grouped = query[0].unflatten(0, (shared, heads // shared))
     output = query.new_empty(1, query.shape[2], heads, value.shape[-1])
     for block in found:
-        rows = block.rows.stop - block.rows.start
-        folded = query[:, :, block.rows].reshape(1, shared, group * rows, -1)
-        mask = block.visible.repeat(group, 1)
-        keys, values = (_columns(states, block.columns) for states in (key, value))
+        queries, mask = grouped[:, :, block.rows], block.mask.to(query.dtype)
+        keys, values = (_columns(states[0], block.columns)[:, None] for states in (key, value))
         if softcap is None and s_aux is None:
-            part = _plain(folded, keys, values, mask, scaling)
+            part = _plain(queries, keys, values, mask, scaling)
         else:
-            part = _explicit(folded, keys, values, mask, scaling, softcap, s_aux)
-        output[:, block.rows] = part.reshape(1, heads, rows, -1).transpose(1, 2)
+            part = _explicit(queries, keys, values, mask, scaling, softcap, s_aux)
+        output[0, block.rows] = part.flatten(0, 1).transpose(0, 1)
     return output, None
 
 
@@ -185,7 +192,7 @@ def _sees(
 
 
 def _columns(states: torch.Tensor, columns: slice | torch.Tensor) -> torch.Tensor:
-    return states[:, :, columns] if isinstance(columns, slice) else states.index_select(2, columns)
+    return states[:, columns] if isinstance(columns, slice) else states.index_select(1, columns)
 
 
 def _plain(
@@ -193,7 +200,8 @@ def _plain(
 ) -> torch.Tensor:
     from torch.nn.functional import scaled_dot_product_attention
 
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask[None, None], scale=scaling)
+    key, value = (states.expand(-1, query.shape[1], -1, -1) for states in (key, value))
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
 
 def _explicit(
@@ -207,17 +215,18 @@ def _explicit(
 ) -> torch.Tensor:
     import torch
 
-    logits = (query @ key.transpose(2, 3)) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
+    # Multiplied as [key heads, 1, group x rows, width]: a product with an expanded view would copy it.
+    shape = query.shape[:3]
+    logits = (query.flatten(1, 2)[:, None] @ key.transpose(2, 3)).reshape(*shape, -1)
+    logits = logits * (scaling if scaling is not None else query.shape[-1] ** -0.5)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    logits = logits.float().masked_fill(~mask, -torch.inf)
+    logits = logits.float() + mask
     if sinks is not None:
-        shared, rows = query.shape[1], query.shape[2]
-        group = len(sinks) // shared
-        extra = sinks.float().reshape(1, shared, group, 1).expand(1, shared, group, rows // group)
-        logits = torch.cat([logits, extra.reshape(1, shared, rows, 1)], dim=-1)
-    weights = logits.softmax(dim=-1)[..., : key.shape[2]]
-    return weights.to(value.dtype) @ value
+        extra = sinks.float().reshape(*shape[:2], 1, 1).expand(*shape, 1)
+        logits = torch.cat([logits, extra], dim=-1)
+    weights = logits.softmax(dim=-1)[..., : key.shape[2]].to(value.dtype)
+    return (weights.flatten(1, 2)[:, None] @ value).reshape(*shape, -1)
 
 
 def _on(values: Integers, device: torch.device) -> torch.Tensor:

@@ -15,6 +15,7 @@ SECONDS = 1.0
 FIRST, FEWEST = 128, 64
 # Beyond these, more nodes at once gain nothing: the matrices fill the device.
 MOST = {"cpu": 512, "cuda": 8_192, "mps": 2_048}
+FILLED = {"cpu": 10_000_000}  # bytes of activations; a narrow model needs more nodes to come to as much
 MOST_UNBLOCKED = {"cpu": 256, "cuda": 2_048, "mps": 1_024}
 SHARE = 0.25  # of the free memory for what a forward holds
 
@@ -44,7 +45,8 @@ class Width:
             per_node += 4 * 4_096 * _largest(config, "num_attention_heads", 16)  # weights of all columns
         memory = SHARE * free_memory(device)
         table = MOST if blocked else MOST_UNBLOCKED
-        most = max(FEWEST, min(table.get(device.type, 1_024), int(memory / 2 / per_node)))
+        filling = max(table.get(device.type, 1_024), FILLED.get(device.type, 0) // per_node)
+        most = max(FEWEST, min(filling, int(memory / 2 / per_node)))
         rows = max(FEWEST, int(memory / 2 / (size * model.n_vocabulary)))
         return cls(min(FIRST, most), most, rows)
 

@@ -104,10 +104,10 @@ class TreeScorer:
                 readout.fill(pairs, logits[0], row)
 
     def _mask(self, stretch: Stretch) -> Any:
-        config, device = self._model.module.config.get_text_config(), self._model.device
+        config, device, dtype = self._model.module.config.get_text_config(), self._model.device, self._model.module.dtype
 
         def blocked(window: int | None = None) -> torch.Tensor:
-            return attention.carrier(stretch, device, attention.blocks(stretch, device, self._block, window))
+            return attention.carrier(stretch, device, attention.blocks(stretch, device, dtype, self._block, window))
 
         def whole(window: int | None = None) -> torch.Tensor:
             seen = attention.visible(stretch, device, window)[None, None]
@@ -115,7 +115,6 @@ class TreeScorer:
                 return seen
             import torch
 
-            dtype = self._model.module.dtype
             return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
 
         make: Callable[..., torch.Tensor] = blocked if self._blocked else whole
