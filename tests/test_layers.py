@@ -22,7 +22,9 @@ metrics statistics learning_curves paired power variance prompteval reliability 
 tasks row_files hub_data sources data templates fingerprint score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls run_store order_choice
-summary sensitivity class_report tables show compare breakeven plots
+summary sensitivity class_report tables show compare
+breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
+plots
 models
 scorers.base scorers.readout scorers.attention scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers

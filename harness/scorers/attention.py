@@ -127,7 +127,7 @@ def attend(
         raise NotImplementedError("a bias by index cannot follow a tree")
     found: list[Block] = attention_mask.tree_blocks  # type: ignore[union-attr]
     heads, shared = query.shape[1], key.shape[1]
-    grouped = query[0].unflatten(0, (shared, heads // shared))
+    grouped = query[0].reshape(shared, heads // shared, *query.shape[2:])
     output = query.new_empty(1, query.shape[2], heads, value.shape[-1])
     for block in found:
         queries, mask = grouped[:, :, block.rows], block.mask.to(query.dtype)

@@ -104,7 +104,11 @@ class TreeScorer:
                 readout.fill(pairs, logits[0], row)
 
     def _mask(self, stretch: Stretch) -> Any:
-        config, device, dtype = self._model.module.config.get_text_config(), self._model.device, self._model.module.dtype
+        config, device, dtype = (
+            self._model.module.config.get_text_config(),
+            self._model.device,
+            self._model.module.dtype,
+        )
 
         def blocked(window: int | None = None) -> torch.Tensor:
             return attention.carrier(stretch, device, attention.blocks(stretch, device, dtype, self._block, window))

@@ -1,0 +1,85 @@
+"""What training and predictions took, read from the manifests of stored runs, and what it comes to in money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.breakeven.wanted import Wanted
+from harness.run_store import StoredRun
+from harness.summary import CellResult
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What training (of one model) and predictions took, on average; None where no run tells.
+
+    ``tokens`` are those that were computed, so that a prefix which prompts share counts once. A run of several prompts
+    shares its time out evenly among its predictions.
+    """
+
+    predictions: int
+    training_seconds: float | None
+    seconds_per_prediction: float | None
+    tokens_per_prediction: float | None
+
+
+def baseline_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> Cost:
+    """From what each cell's entry in the manifest tells."""
+    found = [cost for cell in cells if (cost := _cell_entry(cell, runs).get("costs"))]
+    seconds = [1 / cost["items_per_second"] for cost in found if cost.get("items_per_second")]
+    training = [cost["train_seconds"] for cost in found if "train_seconds" in cost]
+    return Cost(
+        predictions=sum(len(cell.item_ids) for cell in cells),
+        training_seconds=float(np.mean(training)) if training else None,
+        seconds_per_prediction=float(np.mean(seconds)) if seconds else None,
+        tokens_per_prediction=None,
+    )
+
+
+def _cell_entry(cell: CellResult, runs: Mapping[str, StoredRun]) -> Mapping[str, Any]:
+    known = {key: cell.signature[key] for key in ("task", "method", "model", "labels_used", "demo_seed")}
+    entries = (
+        entry
+        for entry in runs[cell.created].manifest["cells"]
+        if all(entry["signature"].get(key) == value for key, value in known.items())
+    )
+    return next(entries, {})
+
+
+def prompt_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> Cost:
+    """From the totals of their runs; what came from the store is counted as if it had been computed."""
+    seconds = tokens = 0.0
+    timed = 0
+    for cell in cells:
+        run = runs[cell.created].manifest
+        requests, stages = run.get("requests") or {}, run.get("seconds") or {}
+        scored = requests.get("scored")
+        if not scored or "scoring" not in stages:
+            continue
+        share = len(cell.item_ids) / sum(int(entry["n"]) for entry in run["cells"])
+        share *= requests["distinct"] / scored
+        seconds += stages["scoring"] * share
+        tokens += run["tokens_computed"] * share
+        timed += len(cell.item_ids)
+    return Cost(
+        predictions=sum(len(cell.item_ids) for cell in cells),
+        training_seconds=None,
+        seconds_per_prediction=seconds / timed if timed else None,
+        tokens_per_prediction=tokens / timed if timed else None,
+    )
+
+
+def prices(cost: Cost, wanted: Wanted) -> dict[str, float | None]:
+    def times(amount: float | None, price: float | None) -> float | None:
+        return None if amount is None or price is None else amount * price
+
+    hour, tokens = wanted.price_per_hour, wanted.price_per_million_tokens
+    return {
+        "training": times(cost.training_seconds, None if hour is None else hour / 3_600),
+        "time": times(cost.seconds_per_prediction, None if hour is None else hour * 1_000 / 3_600),
+        "tokens": times(cost.tokens_per_prediction, None if tokens is None else tokens * 1_000 / 1_000_000),
+    }

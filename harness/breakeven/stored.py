@@ -1,0 +1,300 @@
+"""Reads prompts and baselines from stored runs, on the items that all of them answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.breakeven.costs import baseline_cost, prompt_cost
+from harness.breakeven.pairs import RESAMPLES, SEED, pairs_of, trained_curve
+from harness.breakeven.report import Baseline, Budget, Prompt, Report
+from harness.breakeven.wanted import Wanted
+from harness.errors import HarnessError, UsageError, suggest
+from harness.learning_curves import accuracies, corpus_scores, item_weights, level
+from harness.metrics import METRICS, Floats, Ints, confusion, pair_index
+from harness.records import digest
+from harness.run_store import StoredRun, stored_runs
+from harness.summary import ROW_KEY, CellResult, read_cells
+
+# Strategies that show each item demonstrations of its own: the labels of the whole pool are needed.
+_WHOLE_POOL = ("per-item", "bm25", "knn", "mmr")
+# What tells prompts of one model and number of shots apart, in the order in which names take it up.
+_TELLING = (
+    "demos", "demo_encoder", "demo_order", "rule", "calibration", "dtype", "bos", "model_fingerprint", "pool_hash",
+)  # fmt: skip
+# What a prompt without demonstrations does not have.
+_OF_DEMOS = ("demos", "pool_hash", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order")
+_OF_SHOTS = ("shots", "labels_used")
+
+
+def read(results: Path, tasks: Sequence[str], wanted: Wanted) -> list[Report]:
+    """A report for each task that has prompts and baselines on the same items.
+
+    Raises:
+        UsageError: a name fits nothing that is stored.
+        HarnessError: there is nothing to compare, and which command makes it.
+    """
+    runs = [run for run in stored_runs(results)[0] if run.finished]
+    if not runs:
+        raise HarnessError(f"{results}: holds no finished run; 'harness run' and 'harness baseline' make them")
+    cells = [cell for cell in read_cells(runs, tasks) if cell.signature["role"] == "report"]
+    prompts = [cell for cell in cells if _kind(cell) == "prompt" and cell.signature["control"] is None]
+    baselines = [cell for cell in cells if _kind(cell) == "baseline"]
+    prompts, baselines = _narrowed(prompts, baselines, wanted)
+    names = sorted({str(cell.signature["task"]) for cell in cells})
+    both = [name for name in names if _of(prompts, name) and _of(baselines, name)]
+    if not both:
+        raise HarnessError(_nothing(names, prompts, baselines, results))
+    left_out = [
+        f"{name}: no {'prompt' if _of(baselines, name) else 'baseline'} is stored, not compared"
+        for name in names
+        if name not in both and (_of(prompts, name) or _of(baselines, name))
+    ]
+    known = {str(run.manifest["created"]): run for run in runs}
+    found = [_report(name, _of(prompts, name), _of(baselines, name), known, wanted) for name in both]
+    first = found[0]
+    notices = (*left_out, *first.notices)
+    return [
+        Report(first.task, first.metric, first.items, first.prompts, first.baselines, first.pairs, notices),
+        *found[1:],
+    ]
+
+
+def _kind(cell: CellResult) -> str:
+    return str(cell.signature.get("kind") or "prompt")
+
+
+def _of(cells: Iterable[CellResult], task: str) -> list[CellResult]:
+    return [cell for cell in cells if cell.signature["task"] == task]
+
+
+def _nothing(names: Sequence[str], prompts: Sequence[CellResult], baselines: Sequence[CellResult], place: Path) -> str:
+    task = names[0] if names else "TASK"
+    if not prompts:
+        return f"{place}: holds no prompt on {task}; 'harness run --tasks {task}' makes one"
+    if not baselines:
+        return f"{place}: holds no baseline on {task}; 'harness baseline --tasks {task}' makes one"
+    return (
+        f"{place}: no task has both prompts ({', '.join(_tasks(prompts))}) and baselines"
+        f" ({', '.join(_tasks(baselines))}); 'harness baseline --tasks {_tasks(prompts)[0]}' makes what is missing"
+    )
+
+
+def _tasks(cells: Iterable[CellResult]) -> list[str]:
+    return sorted({str(cell.signature["task"]) for cell in cells})
+
+
+def _narrowed(
+    prompts: list[CellResult], baselines: list[CellResult], wanted: Wanted
+) -> tuple[list[CellResult], list[CellResult]]:
+    if wanted.model is not None:
+        prompts = _matching(prompts, "model", wanted.model, "--model")
+    if wanted.prompt is not None:
+        prompts = _matching(prompts, "template", wanted.prompt, "--prompt")
+    if wanted.shots:
+        known = sorted({int(cell.signature["shots"]) for cell in prompts})
+        for k in wanted.shots:
+            if prompts and k not in known:
+                raise UsageError(f"--shots {k}: no such prompt is stored (shots: {', '.join(map(str, known))})")
+        prompts = [cell for cell in prompts if cell.signature["shots"] in wanted.shots]
+    if wanted.method is not None:
+        baselines = _matching(baselines, "method", wanted.method, "--method")
+    return prompts, baselines
+
+
+def _matching(cells: list[CellResult], key: str, name: str, option: str) -> list[CellResult]:
+    """The cells whose value is the name, or ends with it after a slash."""
+    found = [cell for cell in cells if name in (str(cell.signature[key]), str(cell.signature[key]).split("/")[-1])]
+    if cells and not found:
+        known = sorted({str(cell.signature[key]) for cell in cells})
+        raise UsageError(f"{option} {name}: nothing of that name is stored{suggest(name, known)}")
+    return found
+
+
+def _report(
+    task: str,
+    prompts: Sequence[CellResult],
+    baselines: Sequence[CellResult],
+    runs: Mapping[str, StoredRun],
+    wanted: Wanted,
+) -> Report:
+    chosen, trained, ids = _common(task, prompts, baselines)
+    notices = []
+    for what, all_, kept in (("prompts", prompts, chosen), ("baselines", baselines, trained)):
+        if len(kept) < len(all_):
+            notices.append(f"{task}: {len(all_) - len(kept)} stored {what} on other items or data are left out")
+    latest = max(chosen, key=lambda cell: cell.created)
+    items = _Items(ids, latest, [*chosen, *trained])
+    levels = _prompts(chosen, items, runs, wanted, notices)
+    curves = _baselines(trained, items, runs, wanted, notices)
+    label = f"{task} (sample)" if latest.signature["data"] == "sample" else task
+    pairs = pairs_of(label, levels, curves, wanted)
+    return Report(label, items.metric, len(ids), levels, curves, pairs, notices)
+
+
+def _common(
+    task: str, prompts: Sequence[CellResult], baselines: Sequence[CellResult]
+) -> tuple[list[CellResult], list[CellResult], list[str]]:
+    """The prompts on one set of items, the baselines on one, and their common items: the pair of sets with the most."""
+    best: tuple[list[CellResult], list[CellResult], list[str]] = ([], [], [])
+    for one in _by_items(prompts):
+        for other in _by_items(baselines):
+            if any(one[0].signature[key] != other[0].signature[key] for key in ("data", "split")):
+                continue
+            ids = sorted(set(one[0].item_ids) & set(other[0].item_ids))
+            if len(ids) > len(best[2]):
+                best = (one, other, ids)
+    if not best[2]:
+        raise HarnessError(
+            f"{task}: the stored prompts and baselines have no item in common; run both with the same --data and"
+            " --data-dir"
+        )
+    return best
+
+
+def _by_items(cells: Sequence[CellResult]) -> list[list[CellResult]]:
+    """Cells on the same items and data, the latest first."""
+    groups: dict[str, list[CellResult]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.created, reverse=True):
+        key = digest([cell.signature["data"], cell.signature["split"], cell.items_hash])
+        groups.setdefault(key, []).append(cell)
+    return list(groups.values())
+
+
+class _Items:
+    """The items that all cells answer, and the resamples of them that all cells share.
+
+    Raises:
+        HarnessError: two cells disagree on what is right.
+    """
+
+    def __init__(self, ids: Sequence[str], first: CellResult, cells: Sequence[CellResult]) -> None:
+        self._ids = ids
+        self.metric = first.metrics[0]
+        self._gold = first.gold[self._places(first)]
+        for cell in cells:
+            if not np.array_equal(cell.gold[self._places(cell)], self._gold):
+                raise HarnessError(
+                    f"{first.signature['task']}: the labels of items changed between stored runs; run prompts and"
+                    " baselines again"
+                )
+        labels = len(first.labels or ())
+        self._n_labels = max(labels, 1 + max(int(max(cell.gold.max(), cell.prediction.max())) for cell in cells))
+        clusters = None if first.clusters is None else first.clusters[self._places(first)]
+        self._weights = item_weights(len(ids), RESAMPLES, np.random.default_rng(SEED), clusters)
+
+    def scores(self, cell: CellResult) -> tuple[float, Floats]:
+        """The metric of a cell, and that of each resample of items."""
+        prediction = cell.prediction[self._places(cell)]
+        if self.metric == "accuracy":
+            correct = (prediction == self._gold).astype(np.float64)
+            return float(correct.mean()), accuracies(correct, self._weights)
+        pairs: Ints = pair_index(self._gold, prediction, self._n_labels)
+        metric = METRICS[self.metric]  # type: ignore[index]
+        value = float(metric(confusion(pairs, self._n_labels)))
+        return value, corpus_scores(pairs, self._weights, self._n_labels, metric)
+
+    def _places(self, cell: CellResult) -> Ints:
+        return np.searchsorted(np.array(cell.item_ids), np.array(self._ids))  # both are sorted
+
+
+def _prompts(
+    cells: Sequence[CellResult], items: _Items, runs: Mapping[str, StoredRun], wanted: Wanted, notices: list[str]
+) -> list[Prompt]:
+    groups: dict[str, list[CellResult]] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.signature["model"], cell.signature["shots"], cell.created)):
+        groups.setdefault(digest([cell.signature[key] for key in ROW_KEY]), []).append(cell)
+    rows = [list(_latest(group).values()) for group in groups.values()]
+    names = _names([row[0] for row in rows])
+    families = [_family(row[0]) for row in rows]
+    found = []
+    for row, name, family in zip(rows, names, families, strict=True):
+        draws: dict[object, list[tuple[float, Floats]]] = {}
+        for cell in row:
+            draws.setdefault((cell.signature["demo_seed"], _order(cell)), []).append(items.scores(cell))
+        # Templates are taken as given, draws of demonstrations are a sample.
+        scores = np.array([np.mean([value for value, _ in draw]) for draw in draws.values()])
+        again = np.stack([np.mean([values for _, values in draw], axis=0) for draw in draws.values()], axis=1)
+        templates = len({cell.signature["template"] for cell in row})
+        budget = Budget(_shown(row[0], runs, name, notices), wanted.selection_labels)
+        told = f"{name} (mean of {templates} templates)" if templates > 1 else name
+        cost = prompt_cost(row, runs)
+        if len(draws) == 1 and row[0].signature["shots"]:
+            notices.append(f"{name}: one draw of demonstrations; intervals leave out what another would change")
+        rng = np.random.default_rng([SEED, 1])  # the same draws for all shots: k demonstrations are the first of 2k
+        found.append(Prompt(told, family, budget, templates, level(scores, again, rng), cost))
+    return found
+
+
+def _latest(cells: Sequence[CellResult]) -> dict[object, CellResult]:
+    """Of cells that differ only in when they ran, the latest; ``cells`` are in order of time."""
+    return {(cell.signature["template"], cell.signature["demo_seed"], _order(cell)): cell for cell in cells}
+
+
+def _order(cell: CellResult) -> object:
+    return cell.signature["order"] if cell.signature["demo_order"] == "permuted" else None
+
+
+def _names(cells: Sequence[CellResult]) -> list[str]:
+    """Model and shots, and settings where a shorter name would fit several."""
+    models = [str(cell.signature["model"]).rstrip("/").split("/")[-1] for cell in cells]
+    names = [f"{model} {cell.signature['shots']}-shot" for model, cell in zip(models, cells, strict=True)]
+    for key in _TELLING:
+        values: dict[str, set[str]] = {}
+        for name, cell in zip(names, cells, strict=True):
+            values.setdefault(name, set()).add(str(cell.signature[key]))
+        names = [
+            f"{name} {str(cell.signature[key])[:12]}" if len(values[name]) > 1 else name
+            for name, cell in zip(names, cells, strict=True)
+        ]
+    return names
+
+
+def _family(cell: CellResult) -> str:
+    """What prompts of several shots share; those without demonstrations have an empty second part."""
+    base = digest([cell.signature[key] for key in ROW_KEY if key not in (*_OF_DEMOS, *_OF_SHOTS)])
+    return f"{base} {digest([cell.signature[key] for key in _OF_DEMOS]) if cell.signature['shots'] else ''}"
+
+
+def _shown(cell: CellResult, runs: Mapping[str, StoredRun], name: str, notices: list[str]) -> int:
+    """The labels of demonstrations that a prompt needs."""
+    shots = int(cell.signature["shots"])
+    if not shots or cell.signature["demos"] not in _WHOLE_POOL:
+        return shots
+    rows = runs[cell.created].manifest["tasks"].get(cell.signature["task"], {}).get("rows", {})
+    if "pool" not in rows:
+        notices.append(
+            f"{name}: the size of its pool is not known; the {shots} labels it shows are all that is counted"
+        )
+        return shots
+    pool = int(rows["pool"])
+    notices.append(f"{name}: every item has demonstrations of its own, so that all {pool:,} labels of the pool count")
+    return pool
+
+
+def _baselines(
+    cells: Sequence[CellResult], items: _Items, runs: Mapping[str, StoredRun], wanted: Wanted, notices: list[str]
+) -> list[Baseline]:
+    groups: dict[tuple[str, str], list[CellResult]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.created):
+        groups.setdefault((str(cell.signature["method"]), str(cell.signature["model"])), []).append(cell)
+    blind = [key for key, group in groups.items() if not any(cell.signature["labels_used"] for cell in group)]
+    for key in blind:
+        notices.append(f"{key[0]}: uses no label, so it has no curve; left out")
+        del groups[key]
+    if not groups:
+        raise HarnessError(
+            f"{cells[0].signature['task']}: no stored baseline was trained on labels; 'harness baseline --tasks"
+            f" {cells[0].signature['task']}' makes some"
+        )
+    methods = [method for method, _ in groups]
+    found = []
+    for (method, model), group in sorted(groups.items()):
+        name = method if methods.count(method) == 1 else f"{method} {model}"
+        grid = {(str(cell.signature["demo_seed"]), int(cell.signature["labels_used"])): cell for cell in group}
+        known = {place: items.scores(cell) for place, cell in grid.items()}
+        line = trained_curve(name, known, wanted, notices)
+        found.append(Baseline(name, line, baseline_cost(list(grid.values()), runs)))
+    return found

@@ -1,0 +1,56 @@
+"""What a user wants compared, and how the command line says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError, suggest
+from harness.learning_curves import MONOTONE, Monotone
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to compare, and at what prices. Names narrow what is stored; None takes all."""
+
+    model: str | None = None
+    method: str | None = None
+    prompt: str | None = None
+    shots: Sequence[int] = ()
+    selection_labels: int = 0
+    development_labels: int = 0
+    monotone: Monotone = "isotonic"
+    price_per_million_tokens: float | None = None
+    price_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.monotone not in MONOTONE:
+            raise UsageError(f"--monotone: unknown value {self.monotone!r}{suggest(self.monotone, MONOTONE)}")
+
+
+def selection_labels(text: str | None) -> int:
+    """A number of labels, or the file that ``harness select --json`` printed, which tells how many its choice used.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return 0
+    if text.isdecimal():
+        return int(text)
+    try:
+        return int(json.loads(Path(text).read_text(encoding="utf-8"))["labels"])
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--selection-labels {text}: neither a number nor a file that 'harness select --json' printed"
+        ) from error
+
+
+def shot_numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    """Raises UsageError for what is no number of shots."""
+    for text in texts:
+        if not text.isdecimal():
+            raise UsageError(f"--shots {text}: must be numbers of demonstrations, such as 0,4")
+    return tuple(map(int, texts))
