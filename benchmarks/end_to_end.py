@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shots", default="0,4")
     parser.add_argument("--batch-size", default="8,32,64", help="lm-eval's, tried on 100 items if several")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3, help="how often both take their turn; medians are shown")
     parser.add_argument("--show", action="store_true", help="print what both printed")
     options = parser.parse_args(arguments)
     for path in (options.data / "sst2" / "train.jsonl", options.model / "config.json"):
@@ -91,21 +93,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (tasks / f"{NAME}.yaml").write_text(TASK.format(name=NAME, data=(options.data / "sst2").resolve()))
 
         batch = _best_batch(options.model, tasks, shots[-1], options.batch_size.split(","), environment)
-        rows = []
-        mine, printed = seconds(harness_command(options.model, options.data, shots, folder / "results"), environment)
-        rows.append(["harness", f"{', '.join(shots)}", f"{mine:.1f}", ""])
-        theirs = []
-        for count in shots:
-            command = lm_eval_command(options.model, tasks, count, batch, None)
-            found, output = seconds(command, environment)
-            printed += output
-            theirs.append(found)
-            rows.append([f"lm-eval, batch {batch}", count, f"{found:.1f}", f"{found / mine:.1f}"])
-        rows.append(["lm-eval, together", ", ".join(shots), f"{sum(theirs):.1f}", f"{sum(theirs) / mine:.1f}"])
-    if options.show:
-        print(printed)
-    print(f"sst2, all of validation, {options.model.name}, {threads} thread(s), from process start to table\n")
-    print(markdown(("tool", "shots", "seconds", "over harness"), rows, words=2))
+        commands = [
+            (f"lm-eval, batch {batch}", k, lm_eval_command(options.model, tasks, k, batch, None)) for k in shots
+        ]
+        runs: dict[tuple[str, str], list[float]] = {}
+        for turn in range(options.repeats):
+            own = harness_command(options.model, options.data, shots, folder / f"results{turn}")
+            for name, k, command in [("harness", ", ".join(shots), own), *commands]:
+                taken, printed = seconds(command, environment)
+                runs.setdefault((name, k), []).append(taken)
+                if options.show:
+                    print(printed)
+    print(f"sst2, all of validation, {options.model.name}, {threads} thread(s), from process start to table")
+    print(f"medians of {options.repeats} runs\n")
+    print(markdown(("tool", "shots", "seconds", "over harness", "runs"), _rows(runs), words=2))
+
+
+def _rows(runs: Mapping[tuple[str, str], Sequence[float]]) -> list[list[str]]:
+    """A line for each command, ours first, and one for lm-eval's commands together."""
+    (_, mine), *theirs = ((key, statistics.median(times)) for key, times in runs.items())
+    rows = []
+    for (name, k), times in runs.items():
+        middle = statistics.median(times)
+        ratio = "" if name == "harness" else f"{middle / mine:.1f}"
+        rows.append([name, k, f"{middle:.1f}", ratio, " ".join(f"{taken:.1f}" for taken in times)])
+    together = sum(middle for _, middle in theirs)
+    return [*rows, ["lm-eval, together", rows[0][1], f"{together:.1f}", f"{together / mine:.1f}", ""]]
 
 
 def _best_batch(model: Path, tasks: Path, shots: str, sizes: Sequence[str], environment: Mapping[str, str]) -> str:

@@ -319,7 +319,8 @@ def compare_command(first: str, second: str, results: Path, fail_if_worse: bool,
 @click.option(
     "--selection-labels",
     metavar="N|FILE",
-    help="Labels that the prompt was chosen by, or the file with what 'harness select --json' printed.",
+    help="Labels that prompts were chosen by, or the file with what 'harness select --json' printed."
+    "  [default: what 'harness select' noted with its run]",
 )
 @click.option(
     "--development-labels",

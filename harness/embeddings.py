@@ -44,6 +44,7 @@ class Embedder:
         self._reporter = reporter
         self._model: Any = None
         self._known: dict[bytes, Vectors] | None = None
+        self._timed, self._seconds = 0, 0.0
 
     @cached_property
     def fingerprint(self) -> str:
@@ -67,6 +68,11 @@ class Embedder:
         if missing:
             self._known |= self._embed(missing)
         return np.stack([self._known[key] for key in keys])
+
+    @property
+    def seconds_per_text(self) -> float | None:
+        """What computing a vector took, over all vectors whose time is known, stored ones included."""
+        return self._seconds / self._timed if self._timed else None
 
     def release(self) -> None:
         """Give the model's memory back; it is loaded again if another text comes."""
@@ -108,6 +114,8 @@ class Embedder:
         own = order[processes.rank :: processes.count]
         found: dict[bytes, Vectors] = {}
         pending: list[bytes] = []
+        if self._model is None:
+            self._model = load_encoder(self._files)
         last = time.monotonic()
         with self._reporter.track("embedding", len(own), "texts") as advance:
             try:
@@ -117,18 +125,16 @@ class Embedder:
                     pending += batch
                     advance(len(batch))
                     if time.monotonic() - last > COMMIT_SECONDS:
-                        self._store(pending, found)
+                        self._store(pending, found, time.monotonic() - last)
                         pending, last = [], time.monotonic()
             finally:  # also when the user stops it
-                self._store(pending, found)
+                self._store(pending, found, time.monotonic() - last)
         return {key: vector for part in processes.gather(found) for key, vector in part.items()}
 
     def _forward(self, batch: Sequence[npt.NDArray[np.int64]]) -> Vectors:
         """The vectors of one batch, padded on the right; shape [n, d]."""
         import torch
 
-        if self._model is None:
-            self._model = load_encoder(self._files)
         longest = max(map(len, batch))
         ids = torch.zeros((len(batch), longest), dtype=torch.int64)
         mask = torch.zeros_like(ids)
@@ -153,20 +159,23 @@ class Embedder:
                     keys, vectors = parts["keys"], parts["vectors"]
                     if keys.shape != (len(vectors), KEY_BYTES) or vectors.dtype != np.float32:
                         raise ValueError("other arrays than embeddings have")
+                    if "seconds" in parts:  # an earlier version did not tell
+                        self._timed, self._seconds = self._timed + len(keys), self._seconds + float(parts["seconds"])
             except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # a failing disk, or somebody else's file
                 self._reporter.remark(f"{path}: damaged, not read")
                 continue
             yield from zip(map(bytes, keys), vectors, strict=True)
 
-    def _store(self, keys: Sequence[bytes], found: dict[bytes, Vectors]) -> None:
+    def _store(self, keys: Sequence[bytes], found: dict[bytes, Vectors], seconds: float) -> None:
         if not keys:
             return
+        self._timed, self._seconds = self._timed + len(keys), self._seconds + seconds
         names = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
         vectors = np.stack([found[key] for key in keys])
 
         def write(path: Path) -> None:
             with path.open("wb") as stream:
-                np.savez(stream, keys=names, vectors=vectors)
+                np.savez(stream, keys=names, vectors=vectors, seconds=np.float64(seconds))
 
         write_atomically(self._folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.npz", write)
 

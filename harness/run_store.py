@@ -50,6 +50,7 @@ class Manifest:
     cells: list[dict[str, Any]] = field(default_factory=list)
     requests: dict[str, int] = field(default_factory=dict)
     tokens_computed: int = 0
+    peak_memory_bytes: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     close_items: list[dict[str, Any]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)

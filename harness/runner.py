@@ -148,12 +148,18 @@ def store_run(
     command: Sequence[str] = (),
     *,
     split: Role | None = None,
+    selection_labels: int = 0,
 ) -> FinishedRun:
-    """Score encoded cells and store them as a run, whose manifest tells how far it came whatever happens."""
+    """Score encoded cells and store them as a run, whose manifest tells how far it came whatever happens.
+
+    Args:
+        split: whose items the cells hold; None for that of the session's options.
+        selection_labels: those that the choice of the cells' prompts has seen.
+    """
     options, processes = session.options, session.processes
     folder = processes.from_main(RunFolder(options.results))
     manifest = _manifest(folder, session, cells, command)
-    write = _Writer(folder, manifest, session.clock) if processes.main else None
+    write = _Writer(folder, manifest, session.clock, selection_labels) if processes.main else None
     if write:
         write.manifest()
     try:
@@ -176,6 +182,7 @@ def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Sess
     report = session.scoring.report
     manifest.requests = {"distinct": report.distinct, "from store": report.from_store, "scored": report.scored}
     manifest.tokens_computed = report.tokens
+    manifest.peak_memory_bytes = report.peak_memory
     manifest.model = {
         **manifest.model,
         "engine": report.engine,
@@ -228,10 +235,11 @@ def _signature(
 class _Writer:
     """Writes one run: the manifest at its start, and everything at its end."""
 
-    def __init__(self, folder: RunFolder, manifest: Manifest, clock: Clock) -> None:
+    def __init__(self, folder: RunFolder, manifest: Manifest, clock: Clock, selection_labels: int) -> None:
         self._folder = folder
         self._manifest = manifest
         self._clock = clock
+        self._selection_labels = selection_labels
 
     def manifest(self) -> None:
         self._manifest.seconds = self._clock.seconds
@@ -253,6 +261,7 @@ class _Writer:
                 "labels": tasks[cell.cell.signature["task"]].labels,
                 "n": len(cell.items),
                 "straddling": cell.encoded.straddling,
+                "selection_labels": self._selection_labels,
             }
             for cell in finished
         ]

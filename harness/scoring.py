@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from harness.columns import Requests, Scores
 from harness.errors import HarnessError
+from harness.peak_memory import peak_memory
 from harness.plan import plan_requests, shares, work_units
 from harness.processes import Processes
 from harness.progress import QuietReporter, Reporter
@@ -38,6 +39,7 @@ class Report:
     """What scoring came to, over all calls and all processes.
 
     ``deviation``: the largest difference to plain rows of the requests that were checked, in nats per scored token.
+    ``peak_memory``: of the process that held most, the model included, in bytes; None if nothing was scored.
     """
 
     engine: str | None = None
@@ -47,6 +49,7 @@ class Report:
     from_store: int = 0
     scored: int = 0
     tokens: int = 0
+    peak_memory: int | None = None
 
 
 class Scoring:
@@ -103,7 +106,11 @@ class Scoring:
         already = {bytes(key) for key in requests.keys[known]}
         own = self._share(requests.take(missing))
         try:
-            mine = self._score(own, already)
+            with peak_memory(self._provenance.get("device", "cpu")) as peak:
+                mine = self._score(own, already)
+            self.report.peak_memory = max(
+                filter(None, (self.report.peak_memory, peak.bytes if len(own) else None)), default=None
+            )
         finally:
             self._store.compact()
         place = {bytes(key): row for row, key in enumerate(requests.keys)}
@@ -186,6 +193,7 @@ class Scoring:
         report.tokens += other.tokens
         report.engine = report.engine or other.engine
         report.deviation = max(filter(None, (report.deviation, other.deviation)), default=None)
+        report.peak_memory = max(filter(None, (report.peak_memory, other.peak_memory)), default=None)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

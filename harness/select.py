@@ -116,9 +116,10 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
         rounds.append([standing for _, standing in standings])
         alive = [index for index, _ in standings[: (len(alive) + 1) // 2]]
     winner = rounds[-1][0] if rounds else Standing(arms[0], arms[0].rules[0], float("nan"), 0)
-    report = _report(session, options, winner)
+    labels = min(begin, len(items))
+    report = _report(session, options, winner, labels)
     session.processes.close()
-    return Selection(rounds, winner, min(begin, len(items)), winner.arm.shots, runs, len(arms) * len(items), report)
+    return Selection(rounds, winner, labels, winner.arm.shots, runs, len(arms) * len(items), report)
 
 
 def _schedule(arms: int, budget: int) -> list[Round]:
@@ -159,8 +160,8 @@ def _ranked(
     return sorted(found, key=lambda pair: (-pair[1].accuracy, pair[1].arm.shots, pair[0]))
 
 
-def _report(session: Session, options: RunOptions, winner: Standing) -> FinishedRun:
-    """The chosen prompt on the split that nothing was chosen by, stored as a run."""
+def _report(session: Session, options: RunOptions, winner: Standing, labels: int) -> FinishedRun:
+    """The chosen prompt on the split that nothing was chosen by, stored as a run that tells what the choice cost."""
     arm = winner.arm
     chosen = options.model_copy(
         update={
@@ -172,4 +173,4 @@ def _report(session: Session, options: RunOptions, winner: Standing) -> Finished
         }
     )
     cells = [cell for cell in session.plan(chosen) if cell.demos.order == arm.demos.order]
-    return store_run(session, cells, session.encode(cells), split="report")
+    return store_run(session, cells, session.encode(cells), split="report", selection_labels=labels)

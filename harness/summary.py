@@ -56,6 +56,7 @@ class CellResult:
     dropped: int  # items whose prompt lost demonstrations for length
     clusters: Ints | None
     probabilities: Floats | None = None  # of the labels, shape [n, labels], nan where a prompt did not fit
+    selection_labels: int = 0  # labels of other items by which its prompt was chosen
 
     @property
     def items_hash(self) -> str:
@@ -139,6 +140,11 @@ class Row:
         return bool(self.signature["kind"] == "baseline")
 
     @property
+    def labels_used(self) -> int:
+        """Labels that training took, or those that prompts show and those that they were chosen by."""
+        return int(self.signature["labels_used"]) + max(cell.selection_labels for cell in self.cells)
+
+    @property
     def detectable(self) -> float:
         """The smallest difference in accuracy to another row that these items would show in four of five tries.
 
@@ -169,7 +175,7 @@ class Row:
             "model": known["model"],
             "method": known["method"],
             "shots": known["shots"],
-            "labels_used": known["labels_used"],
+            "labels_used": self.labels_used,
             "demos": known["demos"],
             "demo_encoder": known["demo_encoder"],
             "demo_order": known["demo_order"],
@@ -262,6 +268,7 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
         dropped=int(sum(k < asked and s != "too_long" for k, s in zip(shots, status, strict=True))),
         clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
         probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
+        selection_labels=cell.get("selection_labels", 0),
     )
 
 

@@ -82,7 +82,7 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "split": str(row.signature["split"]),
         "model": names[_model(row)],
         "k": "-" if row.trained else str(row.signature["shots"]),
-        "labels": str(row.signature["labels_used"]),
+        "labels": str(row.labels_used),
         "n": str(row.n),
         "prompts": _prompts(row),
         "worst": "-" if row.trained else f"{100 * primary.worst:.1f} {primary.worst_template}",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from commands import Commands
+from commands import Commands, Forked, Moment
 from conftest import Project
 from scipy import stats
 from sklearn.metrics import classification_report, confusion_matrix
@@ -160,6 +161,15 @@ def test_a_stopped_run_keeps_what_it_finished(
     assert "3 of 8 cells were trained before" in harness.ok(*SMALL).err
 
 
+@pytest.mark.parametrize(("moment", "kept"), [(Moment("cell", 3), 3), (Moment("half cell", 3), 2)], ids=str)
+def test_a_killed_run_keeps_what_it_finished(harness: Commands, project: Project, moment: Moment, kept: int) -> None:
+    assert Forked(SMALL, project.root, moment).outcome().status == -signal.SIGKILL
+    assert manifest()["status"] == "running"
+    resumed = harness.ok(*SMALL)
+    assert f"{kept} of 8 cells were trained before" in resumed.err
+    assert resumed.out == harness.ok(*SMALL, "--results", "other").out
+
+
 def test_a_damaged_cell_is_trained_again(harness: Commands, project: Project) -> None:
     first = harness.ok(*SMALL)
     for path in Path("results/baselines").glob("*/scores.npz"):
@@ -168,6 +178,19 @@ def test_a_damaged_cell_is_trained_again(harness: Commands, project: Project) ->
 
 
 # Encoders
+
+
+def test_every_cell_is_charged_the_embedding_of_its_texts(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    options = ("--methods", "knn", "--seeds", "0", "--encoder", tiny_gpt2)
+    for sizes in ("16", "8"):  # the second run reads the vectors of the first
+        harness.ok(*TRAIN, *options, "--sizes", sizes)
+        (path,) = Path("results/embeddings").glob("*/*.npz")
+        with np.load(path) as stored:
+            per_text = float(stored["seconds"]) / len(stored["keys"])
+        (cell,) = manifest()["cells"]  # type: ignore[misc]
+        assert cell["costs"]["train_seconds"] >= round(int(sizes) * per_text, 4)
+        assert cell["costs"]["score_seconds"] >= round(20 * per_text, 4)
+        assert cell["costs"]["peak_memory_bytes"] > 0
 
 
 def test_embedded_methods_name_their_encoder(harness: Commands, project: Project, tiny_gpt2: Path) -> None:

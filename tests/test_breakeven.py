@@ -39,6 +39,7 @@ def store(
     items: str = "item",
     flipped: bool = False,
     costs: Mapping[str, float] | None = None,
+    selection_labels: int = 0,
 ) -> str:
     """Write a run as ``harness run`` does; gold labels alternate."""
     folder = RunFolder(Path("results"))
@@ -57,11 +58,12 @@ def store(
             )
         parts.append((cell, examples, predictions))
         entry = {"id": cell.id, "signature": signature, "metrics": ["accuracy"], "labels": ["low", "high"]}
-        entries.append({**entry, "n": len(answers), "costs": costs})
+        entries.append({**entry, "n": len(answers), "costs": costs, "selection_labels": selection_labels})
     rows = {"mood": {"rows": {"pool": 500}}}
     manifest = Manifest(folder.id, folder.created, "done", [], {}, {}, {}, rows, entries)
     manifest.requests = {"distinct": 800, "from store": 400, "scored": 400}
     manifest.seconds, manifest.tokens_computed = {"scoring": 10.0}, 40_000
+    manifest.peak_memory_bytes = 700 * 2**20
     folder.write_predictions(parts)
     folder.write_manifest(manifest)
     return folder.id
@@ -81,7 +83,8 @@ def baseline(n: int, seed: int, **changes: Any) -> dict[str, Any]:
 
 def store_baselines(seeds: int = 4, **changes: Any) -> None:
     cells = [(baseline(n, s, **changes), right(SHARES[n], 10 * s + n)) for n in SIZES for s in range(seeds)]
-    store(cells, costs={"train_seconds": 0.5, "score_seconds": 0.1, "items_per_second": 2000.0})
+    costs = {"train_seconds": 0.5, "score_seconds": 0.1, "items_per_second": 2000.0}
+    store(cells, costs={**costs, "trainable_parameters": 1234, "peak_memory_bytes": 3 * 2**20})
 
 
 def found(harness: Commands, *options: object) -> dict[str, Any]:
@@ -121,6 +124,17 @@ def test_labels_used_by_the_prompt_are_charged_to_it(harness: Commands) -> None:
     assert "; it used 24 itself, which leaves 40" in pair["sentence"]
     (pair,) = found(harness, "--selection-labels", 100)["tasks"][0]["pairs"]
     assert pair["sentence"].endswith("; it used 104 itself, no fewer than that")
+
+
+def test_what_harness_select_noted_is_charged_unless_told_otherwise(harness: Commands) -> None:
+    store([(prompt(shots=4), right(0.75, 99))], selection_labels=30)
+    store_baselines()
+    (pair,) = found(harness)["tasks"][0]["pairs"]
+    assert pair["net_of_labels_used"]["n"] == pytest.approx(64 - 34)
+    (pair,) = found(harness, "--selection-labels", 0)["tasks"][0]["pairs"]
+    assert pair["net_of_labels_used"]["n"] == pytest.approx(64 - 4)
+    rows = json.loads(harness.ok("leaderboard", "--json").out)["rows"]
+    assert {row["labels_used"] for row in rows} == {34, *SIZES}
 
 
 def test_demonstrations_by_likeness_need_the_whole_pool(harness: Commands) -> None:
@@ -169,9 +183,9 @@ def test_table_sentence_costs_and_plots_are_written(harness: Commands) -> None:
     assert sum(line.startswith("on mood, tiny") for line in table) == 2
     # 800 requests of which half came from the store: 20 s and 80,000 tokens for 2 x 200 predictions.
     cost = next(line for line in table if line.startswith("tiny 0-shot"))
-    assert cost.split()[2:] == ["200", "-", "50", "200", "-", "0.05", "0.4"]
+    assert cost.split()[2:] == ["200", "-", "50", "200", "0", "700", "MiB", "-", "0.05", "0.4"]
     trained = next(line for line in table if line.startswith("tfidf"))
-    assert trained.split()[1:] == ["2,400", "0.5", "0.5", "-", "0.0005", "0.0005", "-"]
+    assert trained.split()[1:] == ["2,400", "0.5", "0.5", "-", "1,234", "3", "MiB", "0.0005", "0.0005", "-"]
     assert Path("plots/worth-mood.png").read_bytes().startswith(b"\x89PNG")
     drawing = Path("plots/worth-mood.svg").read_text(encoding="utf-8")
     for text in ("tfidf (4 seeds)", "tiny 0-shot: 75.0%, 0 labels", "break-even", "labels used"):
@@ -316,6 +330,6 @@ def test_a_table_that_cannot_be_read_says_where(harness: Commands, text: str, fr
 
 def test_selection_labels_are_a_number_or_what_select_printed() -> None:
     Path("chosen.json").write_text('{"schema": 1, "labels": 96}', encoding="utf-8")
-    assert [selection_labels(text) for text in (None, "12", "chosen.json")] == [0, 12, 96]
+    assert [selection_labels(text) for text in (None, "12", "chosen.json")] == [None, 12, 96]
     with pytest.raises(UsageError, match="neither a number nor a file"):
         selection_labels("-3")

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 # A package is one name to others; the modules inside it, such as sandbox.values, are for that package alone.
 LAYERS = """
 errors records terminal
-files hub search_path strict_yaml background
+files hub search_path strict_yaml background peak_memory
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics learning_curves paired power variance prompteval reliability sequential columns rules plan calibrate
 tasks row_files hub_data sources data templates fingerprint score_store
@@ -103,7 +103,7 @@ def test_only_what_runs_a_model_imports_torch_at_all() -> None:
         for module in MODULES
         if {name.split(".")[0] for name in imports(tree(module), everywhere=True)} & {"torch", "transformers"}
     }
-    assert found == {"embeddings", "models", "processes", "runner", "scorers", "scoring"}
+    assert found == {"embeddings", "models", "peak_memory", "processes", "runner", "scorers", "scoring"}
 
 
 def test_importing_every_module_loads_no_heavy_package() -> None:

@@ -57,6 +57,8 @@ def test_the_report_is_one_run_of_the_winner_on_items_that_played_no_part(chosen
     manifest = json.loads((run / "manifest.json").read_text())
     assert [cell["signature"]["role"] for cell in manifest["cells"]] == ["report"]
     assert manifest["cells"][0]["signature"]["template"] == found["winner"].split(",")[0]
+    assert [cell["selection_labels"] for cell in manifest["cells"]] == [found["labels"]]
+    assert row["labels_used"] == found["labels"] > 0
     assert pq.read_table(run / "predictions.parquet").num_rows == 20
 
 

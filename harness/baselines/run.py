@@ -6,8 +6,6 @@ tasks, data -> nested training sets -> trained cells (known ones are read) -> pr
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +25,7 @@ from harness.data import TaskData, limited, load_data
 from harness.embeddings import Embedder
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.models import ModelFiles, ModelSpec, locate_model
+from harness.peak_memory import Peak, peak_memory
 from harness.progress import QuietReporter, Reporter
 from harness.records import Example, Prediction, Role, Status, digest
 from harness.run_store import Cell, Manifest, RunFolder
@@ -172,12 +171,21 @@ class Encoder:
         self.label = self.files.label
         self._embedder = Embedder(self.files, options.results, reporter)
         self.vectors = Vectors(self._embedder)
+        self.peak_memory: int | None = None  # of embedding in this run
 
     @property
     def fingerprint(self) -> str:
         return self._embedder.fingerprint
 
-    def release(self) -> None:
+    @property
+    def seconds_per_text(self) -> float | None:
+        return self._embedder.seconds_per_text
+
+    def embed(self, texts: Sequence[str]) -> None:
+        """Compute what is not known yet, and give the model's memory back."""
+        with peak_memory(self.files.device) as peak:
+            self.vectors(texts)
+        self.peak_memory = peak.bytes
         self._embedder.release()
 
 
@@ -199,8 +207,7 @@ def _finish(
             for text in joined([*cell.training, *cell.items])
         }
         if needed:
-            encoder.vectors(list(needed))
-        encoder.release()
+            encoder.embed(list(needed))
         manifest.seconds["embedding"] = round(time.monotonic() - begin, 3)
     finished = []
     with reporter.track("training", len(cells), "cells") as advance:
@@ -238,22 +245,36 @@ def _cell(
     training = planned.training
     labels = planned.data.task.labels
     assert labels is not None
-    begin = time.perf_counter()
     gold = np.array([example.gold for example in training], np.int64)
-    chosen = model.fit(joined(training), gold, len(labels), planned.seed)
-    trained_at = time.perf_counter()
-    scores = model.scores(joined(planned.items))
-    scoring = time.perf_counter() - trained_at
-    costs = {
-        "train_seconds": round(trained_at - begin, 4),
-        "score_seconds": round(scoring, 4),
-        "items_per_second": round(len(item_ids) / max(scoring, 1e-9), 1),
-        "trainable_parameters": model.parameters,
-        "peak_memory_bytes": peak_memory(),
-    }
+    with peak_memory() as peak:
+        begin = time.perf_counter()
+        chosen = model.fit(joined(training), gold, len(labels), planned.seed)
+        trained_at = time.perf_counter()
+        scores = model.scores(joined(planned.items))
+        finished_at = time.perf_counter()
+    embedder = encoder if planned.method.needs_encoder else None
+    costs = _costs(planned, embedder, trained_at - begin, finished_at - trained_at, peak)
+    costs["trainable_parameters"] = model.parameters
     trained = TrainedCell(cell_folder(results, identity.id), dict(signature), list(labels), dict(chosen), costs)
     store_trained(trained, model, item_ids, scores)
     return FinishedBaseline(planned, identity, predictions_of(planned.items, scores), trained, False)
+
+
+def _costs(
+    planned: PlannedBaseline, embedder: Encoder | None, training: float, scoring: float, peak: Peak
+) -> dict[str, Any]:
+    """Seconds and bytes of a cell. Each cell is charged the embedding of all its texts, which cells share in fact."""
+    if embedder is not None:
+        per_text = embedder.seconds_per_text or 0.0
+        training += per_text * len(planned.training)
+        scoring += per_text * len(planned.items)
+    held = (peak.bytes, embedder.peak_memory if embedder is not None else None)
+    return {
+        "train_seconds": round(training, 4),
+        "score_seconds": round(scoring, 4),
+        "items_per_second": round(len(planned.items) / max(scoring, 1e-9), 1),
+        "peak_memory_bytes": max(filter(None, held), default=None),
+    }
 
 
 def predictions_of(items: Sequence[Example], scores: Floats) -> list[Prediction]:
@@ -278,12 +299,6 @@ def predictions_of(items: Sequence[Example], scores: Floats) -> list[Prediction]
             )
         )
     return predictions
-
-
-def peak_memory() -> int:
-    """The most memory this process ever held, in bytes; it only grows, so a later cell's includes an earlier one's."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _signature(planned: PlannedBaseline, encoder: Encoder | None, split: Role) -> dict[str, Any]:

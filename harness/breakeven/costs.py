@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,16 @@ class Cost:
     """What training (of one model) and predictions took, on average; None where no run tells.
 
     ``tokens`` are those that were computed, so that a prefix which prompts share counts once. A run of several prompts
-    shares its time out evenly among its predictions.
+    shares its time out evenly among its predictions. ``trainable_parameters`` and ``peak_memory_bytes`` are the largest
+    of any cell or run; the latter is all that its process held, the model included.
     """
 
     predictions: int
     training_seconds: float | None
     seconds_per_prediction: float | None
     tokens_per_prediction: float | None
+    trainable_parameters: int | None
+    peak_memory_bytes: int | None
 
 
 def baseline_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> Cost:
@@ -37,6 +40,8 @@ def baseline_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) ->
         training_seconds=float(np.mean(training)) if training else None,
         seconds_per_prediction=float(np.mean(seconds)) if seconds else None,
         tokens_per_prediction=None,
+        trainable_parameters=max((int(cost["trainable_parameters"]) for cost in found), default=None),
+        peak_memory_bytes=_most(cost.get("peak_memory_bytes") for cost in found),
     )
 
 
@@ -70,7 +75,13 @@ def prompt_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> C
         training_seconds=None,
         seconds_per_prediction=seconds / timed if timed else None,
         tokens_per_prediction=tokens / timed if timed else None,
+        trainable_parameters=0,
+        peak_memory_bytes=_most(runs[cell.created].manifest.get("peak_memory_bytes") for cell in cells),
     )
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max(filter(None, values), default=None)
 
 
 def prices(cost: Cost, wanted: Wanted) -> dict[str, float | None]:

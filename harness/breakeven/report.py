@@ -166,6 +166,7 @@ class Report:
     def costs(self, wanted: Wanted) -> tuple[list[str], list[list[str]]]:
         """Titles and rows of what stored runs tell of costs; no rows where they tell nothing."""
         titles = ["system", "predictions", "training s", "s / 1,000 predictions", "tokens / prediction"]
+        titles += ["trainable parameters", "peak memory"]
         hour, tokens = wanted.price_per_hour, wanted.price_per_million_tokens
         titles += ["training price"] * (hour is not None)
         titles += ["price / 1,000 by time"] * (hour is not None) + ["price / 1,000 by tokens"] * (tokens is not None)
@@ -178,6 +179,8 @@ class Report:
                 _number(cost.training_seconds),
                 _number(cost.seconds_per_prediction, 1000),
                 _number(cost.tokens_per_prediction),
+                _number(cost.trainable_parameters),
+                "-" if cost.peak_memory_bytes is None else f"{cost.peak_memory_bytes / 2**20:,.0f} MiB",
             ]
             line += [_number(price["training"]), _number(price["time"])] if hour is not None else []
             line += [_number(price["tokens"])] if tokens is not None else []
@@ -231,6 +234,8 @@ class Report:
                     "training_seconds": cost.training_seconds,
                     "seconds_per_prediction": cost.seconds_per_prediction,
                     "tokens_per_prediction": cost.tokens_per_prediction,
+                    "trainable_parameters": cost.trainable_parameters,
+                    "peak_memory_bytes": cost.peak_memory_bytes,
                     "price_per_1000": {key: value for key, value in prices(cost, wanted).items() if key != "training"},
                     "training_price": prices(cost, wanted)["training"],
                 }

@@ -73,7 +73,7 @@ def _file_prompts(
             notices.append(f"{name} at n {n}: one seed; intervals leave out what another would change")
         rng = np.random.default_rng([SEED, 1])
         told = name if len(sizes) == 1 else f"{name} at n {n}"
-        found.append(Prompt(told, "file ", Budget(n, wanted.selection_labels), 1, level(values, again, rng)))
+        found.append(Prompt(told, "file ", Budget(n, wanted.charged()), 1, level(values, again, rng)))
     return found
 
 

@@ -218,7 +218,8 @@ def _prompts(
         scores = np.array([np.mean([value for value, _ in draw]) for draw in draws.values()])
         again = np.stack([np.mean([values for _, values in draw], axis=0) for draw in draws.values()], axis=1)
         templates = len({cell.signature["template"] for cell in row})
-        budget = Budget(_shown(row[0], runs, name, notices), wanted.selection_labels)
+        chosen_by = wanted.charged(max(cell.selection_labels for cell in row))
+        budget = Budget(_shown(row[0], runs, name, notices), chosen_by)
         told = f"{name} (mean of {templates} templates)" if templates > 1 else name
         cost = prompt_cost(row, runs)
         if len(draws) == 1 and row[0].signature["shots"]:

@@ -13,13 +13,16 @@ from harness.learning_curves import MONOTONE, Monotone
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to compare, and at what prices. Names narrow what is stored; None takes all."""
+    """What to compare, and at what prices. Names narrow what is stored; None takes all.
+
+    ``selection_labels`` are charged to every prompt; None charges each with what its run tells.
+    """
 
     model: str | None = None
     method: str | None = None
     prompt: str | None = None
     shots: Sequence[int] = ()
-    selection_labels: int = 0
+    selection_labels: int | None = None
     development_labels: int = 0
     monotone: Monotone = "isotonic"
     price_per_million_tokens: float | None = None
@@ -29,15 +32,19 @@ class Wanted:
         if self.monotone not in MONOTONE:
             raise UsageError(f"--monotone: unknown value {self.monotone!r}{suggest(self.monotone, MONOTONE)}")
 
+    def charged(self, known: int = 0) -> int:
+        """The labels that a prompt was chosen by, of which its run tells ``known``."""
+        return known if self.selection_labels is None else self.selection_labels
 
-def selection_labels(text: str | None) -> int:
+
+def selection_labels(text: str | None) -> int | None:
     """A number of labels, or the file that ``harness select --json`` printed, which tells how many its choice used.
 
     Raises:
         UsageError: it is neither.
     """
     if text is None:
-        return 0
+        return None
     if text.isdecimal():
         return int(text)
     try:
