@@ -81,8 +81,8 @@ def log_probabilities(
     size = max(1, SLICE_VALUES.get(device.type, SLICE_VALUES_ELSEWHERE) // logits.shape[1])
     for begin in range(0, len(logits), size):
         part = logits[begin : begin + size].float()
-        normaliser[begin : begin + size] = part.logsumexp(dim=1)
-        best[begin : begin + size] = part.argmax(dim=1)
+        highest, best[begin : begin + size] = part.max(dim=1)
+        normaliser[begin : begin + size] = (part - highest[:, None]).exp_().sum(dim=1).log_() + highest
     rows, targets = torch.from_numpy(row).to(device), torch.from_numpy(target).to(device)
     logprobs = logits[rows, targets].float() - normaliser[rows]
     return logprobs.cpu().numpy(), (best[rows] == targets).cpu().numpy()
