@@ -182,8 +182,7 @@ def _moments(moment: Moment) -> None:
     import pyarrow.parquet as pq
 
     from harness import run_store, runner, score_store, scoring
-    from harness.baselines import run as baseline_run
-    from harness.baselines import trained
+    from harness.baselines import cells, trained
 
     seen = 0
 
@@ -228,7 +227,7 @@ def _moments(moment: Moment) -> None:
         case "manifest":  # the first is written before scoring, the second when all is done
             around(run_store.RunFolder, "write_manifest")
         case "cell":  # a trained baseline is stored
-            around(baseline_run, "store_trained", after=True)
+            around(cells, "store_trained", after=True)
         case "half cell":  # its model and scores are, but not the record without which they do not count
             around(trained, "write_atomically")
         case _:

@@ -17,7 +17,7 @@ from scipy import stats
 from sklearn.metrics import classification_report, confusion_matrix
 
 import harness as package
-from harness.baselines import run as baseline_run
+from harness.baselines import cells as baseline_cells
 from harness.baselines.tfidf import Tfidf
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -147,17 +147,17 @@ def test_other_items_are_scored_by_the_stored_model(
 def test_a_stopped_run_keeps_what_it_finished(
     harness: Commands, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, seen = baseline_run.store_trained, []
+    store, seen = baseline_cells.store_trained, []
 
     def stop(*args: object) -> None:
         if len(seen) == 3:
             raise KeyboardInterrupt
         seen.append(store(*args))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(baseline_run, "store_trained", stop)
+    monkeypatch.setattr(baseline_cells, "store_trained", stop)
     assert harness(*SMALL).status == 1
     assert manifest()["status"] == "interrupted"
-    monkeypatch.setattr(baseline_run, "store_trained", store)
+    monkeypatch.setattr(baseline_cells, "store_trained", store)
     assert "3 of 8 cells were trained before" in harness.ok(*SMALL).err
 
 

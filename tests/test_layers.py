@@ -34,7 +34,8 @@ demo_plan
 grid
 runner select
 baselines.base baselines.choice baselines.logistic baselines.floors baselines.tfidf baselines.embedded
-baselines.registry baselines.options baselines.subsets baselines.texts baselines.trained baselines.run baselines.apply
+baselines.registry baselines.options baselines.subsets baselines.texts baselines.trained
+baselines.grid baselines.encoder baselines.cells baselines.run baselines.apply
 baselines predict
 listing preview fetch api
 __init__ cli __main__

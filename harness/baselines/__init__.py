@@ -5,6 +5,9 @@ base        the contract of a baseline
 floors, tfidf, embedded   the methods; logistic and choice serve them
 registry    the methods by name
 trained     trained cells on the disk
+grid        what is to be trained
+encoder     the model that embeds texts
+cells       one cell, trained or read, and its cost
 run         ``harness baseline``
 apply       ``harness predict`` with a trained one
 """

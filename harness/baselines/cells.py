@@ -1,0 +1,150 @@
+"""One cell: a method on one training set, trained and scored, or read where it is known; and what that cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.baselines.base import Floats, Surroundings
+from harness.baselines.encoder import Encoder
+from harness.baselines.grid import PlannedBaseline
+from harness.baselines.registry import VERSION
+from harness.baselines.texts import joined
+from harness.baselines.trained import TrainedCell, cell_folder, store_trained
+from harness.errors import HarnessError
+from harness.peak_memory import Peak, peak_memory
+from harness.records import Example, Prediction, Role, Status, digest
+from harness.run_store import Cell
+
+# Two computations of one log-probability on other hardware, or with other threads, agree to this.
+TOLERANCE = 1e-9
+# Keys of a prompt's signature that mean nothing to a baseline.
+_OF_PROMPTS = (
+    "demos", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "order", "rule", "calibration",
+    "control", "tokenizer_hash", "dtype", "bos", "max_inputs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedBaseline:
+    """A cell with its predictions, in the order of its items; ``reused`` where it was trained before."""
+
+    planned: PlannedBaseline
+    cell: Cell
+    predictions: Sequence[Prediction]
+    trained: TrainedCell
+    reused: bool
+
+
+def signature_of(planned: PlannedBaseline, encoder: Encoder | None, split: Role) -> dict[str, Any]:
+    """Everything that can change a prediction of the cell, and the names people know it by."""
+    data, method = planned.data, planned.method
+    encoded = encoder if method.needs_encoder else None
+    nothing = dict.fromkeys(_OF_PROMPTS)
+    return {
+        "kind": "baseline",
+        "method": method.name,
+        "method_version": VERSION,
+        "labels_used": planned.labels,
+        "task": data.task.name,
+        "task_reading": data.task.reading,
+        "data": data.origin,
+        "data_hash": data.hashes[split],
+        "pool_hash": data.hashes["pool"],
+        "role": split,
+        "split": data.task.splits[split],
+        "template": method.name,
+        "template_hash": None,
+        "shots": None,
+        "demo_seed": planned.seed,
+        **nothing,
+        "model": f"{method.name}:{encoded.label}" if encoded else method.name,
+        "model_fingerprint": method.fingerprint(encoded.fingerprint if encoded else None),
+    }
+
+
+def finish_cell(
+    planned: PlannedBaseline,
+    signature: Mapping[str, Any],
+    known: TrainedCell | None,
+    encoder: Encoder | None,
+    results: Path,
+) -> FinishedBaseline:
+    """Train and score one cell, or read what is stored of it."""
+    identity = Cell(digest(signature), signature)
+    item_ids = [item.item_id for item in planned.items]
+    around = Surroundings(encoder.vectors if encoder else None)
+    model = planned.method.make(around)
+    scores = None
+    if known is not None:
+        with suppress(HarnessError):  # of a failing disk; it is trained again
+            scores = known.scores_of(item_ids)
+            if scores is None:  # other items than before
+                model.load(known.folder)
+                scores = model.scores(joined(planned.items))
+        if scores is not None:
+            predictions = predictions_of(planned.items, scores)
+            return FinishedBaseline(planned, identity, predictions, known, True)
+    training = planned.training
+    labels = planned.data.task.labels
+    assert labels is not None
+    gold = np.array([example.gold for example in training], np.int64)
+    with peak_memory() as peak:
+        begin = time.perf_counter()
+        chosen = model.fit(joined(training), gold, len(labels), planned.seed)
+        trained_at = time.perf_counter()
+        scores = model.scores(joined(planned.items))
+        finished_at = time.perf_counter()
+    embedder = encoder if planned.method.needs_encoder else None
+    costs = _costs(planned, embedder, trained_at - begin, finished_at - trained_at, peak)
+    costs["trainable_parameters"] = model.parameters
+    trained = TrainedCell(cell_folder(results, identity.id), dict(signature), list(labels), dict(chosen), costs)
+    store_trained(trained, model, item_ids, scores)
+    return FinishedBaseline(planned, identity, predictions_of(planned.items, scores), trained, False)
+
+
+def _costs(
+    planned: PlannedBaseline, embedder: Encoder | None, training: float, scoring: float, peak: Peak
+) -> dict[str, Any]:
+    """Seconds and bytes of a cell. Each cell is charged the embedding of all its texts, which cells share in fact."""
+    if embedder is not None:
+        per_text = embedder.seconds_per_text or 0.0
+        training += per_text * len(planned.training)
+        scoring += per_text * len(planned.items)
+    held = (peak.bytes, embedder.peak_memory if embedder is not None else None)
+    return {
+        "train_seconds": round(training, 4),
+        "score_seconds": round(scoring, 4),
+        "items_per_second": round(len(planned.items) / max(scoring, 1e-9), 1),
+        "peak_memory_bytes": max(filter(None, held), default=None),
+    }
+
+
+def predictions_of(items: Sequence[Example], scores: Floats) -> list[Prediction]:
+    """Predictions from log-probabilities, shape [n, classes]; ties go to the lowest label id and are marked."""
+    predictions = []
+    for item, row in zip(items, scores, strict=True):
+        best = int(np.argmax(row))
+        margin = float(row[best] - np.delete(row, best).max())
+        status: Status = "tie" if margin == 0.0 else "ok"
+        predictions.append(
+            Prediction(
+                item_id=item.item_id,
+                unit=0,
+                cluster=item.cluster,
+                gold=item.gold,
+                prediction=best,
+                scores=tuple(row.tolist()),
+                status=status,
+                shots=0,
+                margin=margin,
+                tolerance=TOLERANCE,
+            )
+        )
+    return predictions

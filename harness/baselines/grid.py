@@ -1,0 +1,74 @@
+"""What is to be trained: every task, method, number of labels and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.baselines.options import BaselineOptions
+from harness.baselines.registry import METHODS, Method
+from harness.baselines.subsets import doubling_sizes, stratified_order
+from harness.data import TaskData, limited, load_data
+from harness.errors import HarnessError, UsageError
+from harness.progress import Reporter
+from harness.records import Example, Role
+from harness.search_path import SearchPath
+from harness.sources import row_source
+from harness.tasks import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBaseline:
+    """One method on one training set: ``order[:labels]``."""
+
+    data: TaskData
+    items: Sequence[Example]
+    method: Method
+    labels: int
+    seed: int
+    order: Sequence[Example]
+
+    @property
+    def training(self) -> Sequence[Example]:
+        return self.order[: self.labels]
+
+
+def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[PlannedBaseline]:
+    """Every cell of tasks x methods x sizes x seeds; a method that reads no labels has no sizes.
+
+    Raises:
+        HarnessError: anything wrong with a task or its data, or more labels asked for than there are.
+    """
+    catalogue = Catalogue(SearchPath.default(options.include_path))
+    for task in catalogue.select(options.tasks):
+        if task.name in catalogue.shadowed:
+            reporter.notice(f"task {task.name}: {task.path} is used instead of {catalogue.shadowed[task.name]}")
+        if task.labels is None:
+            raise UsageError(
+                f"{task.name}: each item has options of its own and the task no labels, so there is nothing to learn;"
+                " baselines need a task with labels"
+            )
+        roles: set[Role] = {options.split, "pool"}
+        data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
+        pool = data.role("pool")
+        if data.duplicates:
+            count = "1 row" if data.duplicates == 1 else f"{data.duplicates} rows"
+            reporter.notice(f"{task.name}: {count} of the pool with the text of a reported item not used")
+        sizes = _sizes(options, task.name, len(pool))
+        items = limited(data.role(options.split), options.limit, options.seed)
+        orders = {seed: stratified_order(pool, seed, task.name, max(sizes)) for seed in options.seeds}
+        for name in options.methods:
+            method = METHODS[name]
+            for size in sizes if method.reads_labels else [0]:
+                for seed in options.seeds:
+                    yield PlannedBaseline(data, items, method, size, seed, orders[seed])
+
+
+def _sizes(options: BaselineOptions, task: str, most: int) -> list[int]:
+    if not most:
+        raise HarnessError(f"{task}: its pool holds no example to train on")
+    found = [most if size == "all" else size for size in options.sizes] or doubling_sizes(most)
+    for size in found:
+        if size > most:
+            raise UsageError(f"--sizes {size}: the pool of {task} has only {most} labelled examples")
+    return sorted(set(found))
