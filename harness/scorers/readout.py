@@ -28,7 +28,12 @@ class Readout:
         self._keys = requests.keys[plan.order]
         self._logprobs = np.full(len(plan.pair_node), np.nan, np.float32)
         self._greedy = np.zeros(len(plan.pair_node), np.bool_)
-        self._waiting = np.arange(len(plan.order))
+        spans = np.diff(plan.span_offsets)
+        by_pair = np.argsort(plan.span_pairs, kind="stable")
+        self._readers = np.repeat(np.arange(len(plan.order)), spans)[by_pair]  # the requests that read each pair ...
+        self._of_pair = np.searchsorted(plan.span_pairs[by_pair], np.arange(len(plan.pair_node) + 1))  # ... from here
+        self._missing = spans  # pairs that each request waits for
+        self._completed: list[Integers] = [np.flatnonzero(spans == 0)]
 
     def fill(self, pairs: Integers, logits: torch.Tensor, row: Integers) -> None:
         """Read pairs off logits.
@@ -44,19 +49,19 @@ class Readout:
         logprobs, greedy = log_probabilities(logits, row, self._plan.pair_target[pairs].astype(np.int64))
         if not np.isfinite(logprobs).all():
             raise ModelError(f"the model gave a log-probability that is not a finite number (dtype {logits.dtype})")
+        new = np.unique(pairs[np.isnan(self._logprobs[pairs])])  # work that is done again brings nothing new
         self._logprobs[pairs], self._greedy[pairs] = logprobs, greedy
+        readers = self._readers[_ranges(self._of_pair[new], self._of_pair[new + 1] - self._of_pair[new])]
+        touched, counts = np.unique(readers, return_counts=True)
+        self._missing[touched] -= counts
+        self._completed.append(touched[self._missing[touched] == 0])
 
     def completed(self) -> Scores:
-        """The scores of the requests whose pairs are all there by now, each request once."""
-        plan, waiting = self._plan, self._waiting
-        spans = np.diff(plan.span_offsets)[waiting]
-        picked = _ranges(plan.span_offsets[waiting], spans)
-        here = ~np.isnan(self._logprobs[plan.span_pairs[picked]])
-        offsets = np.concatenate([[0], np.cumsum(spans)]).astype(np.int64)
-        whole = np.logical_and.reduceat(here, offsets[:-1]) if len(waiting) else np.zeros(0, np.bool_)
-        self._waiting = waiting[~whole]
-        done = waiting[whole]
-        spans = spans[whole]
+        """The scores of the requests whose last pairs came in since this was last asked."""
+        plan = self._plan
+        done = np.concatenate(self._completed)
+        self._completed = [done[:0]]
+        spans = plan.span_offsets[done + 1] - plan.span_offsets[done]
         chosen = plan.span_pairs[_ranges(plan.span_offsets[done], spans)]
         return Scores(
             self._keys[done],
