@@ -38,6 +38,7 @@ baselines.registry baselines.options baselines.subsets baselines.texts baselines
 baselines.grid baselines.encoder baselines.cells baselines.run baselines.apply
 baselines predict
 listing preview fetch api
+commands.options commands.printing commands.prompts commands.results commands.trained commands.look commands
 __init__ cli __main__
 """
 ORDER = LAYERS.split()

@@ -1,0 +1,198 @@
+"""``harness baseline``, ``harness breakeven`` and ``harness predict``: should I fine-tune instead?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.commands.options import (
+    data_options,
+    format_options,
+    given,
+    json_option,
+    name_list,
+    names_option,
+    results_option,
+    sources,
+    wanted_format,
+)
+from harness.commands.printing import console_reporter, print_json, print_rows, print_table
+from harness.errors import UsageError, suggest
+from harness.terminal import visible
+
+
+@click.command("baseline")
+@names_option("--tasks", metavar="A,B", help="Task names or patterns; tasks with labels only.")
+@names_option(
+    "--methods",
+    metavar="NAME,...",
+    help="majority, random, tfidf, knn or probe.  [default: majority,random,tfidf]",
+)
+@names_option(
+    "--sizes", metavar="N,...", help="Numbers of training labels, or all.  [default: 8,16,32,... and all of the pool]"
+)
+@names_option("--seeds", metavar="S,...", help="Seeds of the draw of training sets.  [default: 0,1,2,3,4]")
+@click.option("--encoder", metavar="PATH|HUB_ID", help="What knn and probe embed texts with.  [default: builtin]")
+@click.option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:N or mps.  [default: auto]")
+@click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the encoder.")
+@click.option("--limit", type=int, metavar="N", help="Evaluate on a seeded sample of N items.")
+@click.option("--seed", type=int, metavar="N", help="Seed of that sample.  [default: 0]")
+@click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select.")
+@sources
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
+)
+@format_options
+def baseline_command(format_: str, as_json: bool, **typed: Any) -> None:
+    """Train classifiers on nested sets of labels, and print how they do on the items that prompts are evaluated on.
+
+    A task with a thousand labels or fewer takes seconds. What was trained before is read, not trained again.
+    """
+    from harness.baselines import BaselineOptions, run_baselines
+    from harness.run_store import stored_run
+    from harness.summary import notices, read_cells, summarise
+
+    chosen = wanted_format(format_, as_json)
+    values = given(None, (), typed)
+    reporter = console_reporter()
+    finished = run_baselines(BaselineOptions.read(values), reporter, command=sys.argv[1:])
+    rows = summarise(read_cells([stored_run(finished.path)]))
+    told = reporter.notices if chosen == "json" else []
+    print_rows(rows, chosen, [*told, *notices(rows)])
+    if chosen == "table":
+        click.echo(f"\nstored in {finished.path}; beside prompts: harness leaderboard", err=True)
+
+
+@click.command("breakeven")
+@names_option("--tasks", metavar="A,B", help="These tasks only.")
+@results_option
+@click.option("--model", metavar="M", help="Prompts of this model only.")
+@click.option("--method", metavar="METHOD", help="This baseline only, such as tfidf.")
+@click.option("--prompt", metavar="P", help="This template only; with --csv, the method that is the prompt.")
+@names_option("--shots", metavar="K,...", help="Prompts with these numbers of demonstrations only.")
+@click.option(
+    "--selection-labels",
+    metavar="N|FILE",
+    help="Labels that prompts were chosen by, or the file with what 'harness select --json' printed."
+    "  [default: what 'harness select' noted with its run]",
+)
+@click.option(
+    "--development-labels",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Labels that baselines used beside those they were trained on.",
+)
+@click.option(
+    "--monotone", default="isotonic", metavar="isotonic|maximum", help="How curves are smoothed.  [default: isotonic]"
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take scores from a CSV file (method, n, seed, score) instead of stored runs.",
+)
+@click.option(
+    "--price-per-million-tokens", type=click.FloatRange(min=0), metavar="P", help="What prompts cost by tokens."
+)
+@click.option("--price-per-hour", type=click.FloatRange(min=0), metavar="P", help="What an hour of the machine costs.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PREFIX",
+    help="Plots are PREFIX-TASK.png and .svg.  [default: breakeven in the results folder]",
+)
+@json_option
+def breakeven_command(
+    tasks: str | None,
+    results: Path,
+    shots: str | None,
+    selection_labels: str | None,
+    csv_file: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **typed: Any,
+) -> None:
+    """How many labels is this prompt worth?
+
+    Stored prompts against the learning curves of stored baselines: the number of labels from which on a baseline is at
+    least as good, with its 95% interval, and a plot.
+    """
+    from harness import breakeven, plots
+
+    charged = breakeven.selection_labels(selection_labels)
+    wanted = breakeven.Wanted(shots=breakeven.shot_numbers(name_list(shots)), selection_labels=charged, **typed)
+    if csv_file is not None and tasks:
+        raise UsageError("--csv and --tasks do not go together: a file of scores has no tasks")
+    reports = [breakeven.read_csv(csv_file, wanted)] if csv_file else breakeven.read(results, name_list(tasks), wanted)
+    paths = [path for report in reports for path in plots.draw(report, output or results / "breakeven")]
+    if as_json:
+        documents = [report.as_dict(wanted) for report in reports]
+        print_json({"tasks": documents, "plots": list(map(str, paths))})
+        return
+    titles, _ = reports[0].table()
+    print_table(titles, [line for report in reports for line in report.table()[1]], [])
+    for report in reports:
+        costs, lines = report.costs(wanted)
+        if lines:
+            click.echo()
+            print_table(costs, lines, [])
+    click.echo()
+    for report in reports:
+        for pair in report.pairs:
+            click.echo(visible(pair.sentence))
+        for text in report.notices:
+            click.echo(visible(f"note: {text}"), err=True)
+    for path in paths:
+        click.echo(visible(f"plot: {path}"), err=True)
+
+
+@click.command("predict")
+@click.argument("text", metavar="FILE|-")
+@click.option("--run", metavar="RUN[:K=V,...]", help="A trained baseline, as RUN:method=tfidf,labels_used=256,seed=0.")
+@click.option("--task", "tasks", metavar="TASK", help="With a prompt: its task.")
+@click.option("--prompt", "prompts", metavar="P", help="The template's name.  [default: plain, else the first]")
+@click.option("--shots", metavar="K", help="Number of demonstrations.  [default: 0]")
+@click.option("--demo-seed", "demo_seeds", metavar="S", help="Seed of their draw.  [default: 0]")
+@click.option("--model", metavar="PATH|HUB_ID", help="A causal language model.  [default: builtin]")
+@click.option("--rule", metavar="RULE", help="sum, token, char, byte, pmi or unconditional.  [default: the task's own]")
+@click.option("--calibrate", metavar="NAME", help="none, contextual, domain, batch or prototypical.  [default: none]")
+@click.option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.  [default: auto]")
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]")
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are.  [default: results]"
+)
+@click.option(
+    "--format", "format_", default="jsonl", metavar="jsonl|csv", help="How labels are written.  [default: jsonl]"
+)
+@data_options
+def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> None:
+    """Label new text with a trained baseline, or with a prompt.
+
+    FILE holds JSON Lines with the task's columns or, where the task reads one column, plain lines; no gold label is
+    needed. Each line gets its label and the probability of every label.
+    """
+    from harness import predict
+
+    formats = {"jsonl": predict.as_jsonl, "csv": predict.as_csv}
+    if format_ not in formats:
+        raise UsageError(f"--format: unknown value {format_!r}{suggest(format_, formats)}")
+    values = {key: value for key, value in typed.items() if value not in (None, ())}
+    reporter = console_reporter()
+    if run is not None:
+        superfluous = sorted(values.keys() - {"results", "include_path"})
+        if superfluous:
+            name = superfluous[0].rstrip("s" * (superfluous[0] in ("tasks", "prompts", "demo_seeds"))).replace("_", "-")
+            raise UsageError(f"--run {run}: names all that is needed; leave out --{name}")
+        folder = values.get("results", Path("results"))
+        found = predict.predict_with_baseline(text, run, folder, values.get("include_path", ()), reporter)
+    elif "tasks" not in values:
+        raise UsageError("name a trained baseline with --run, or a prompt with --task")
+    else:
+        found = predict.predict_with_prompt(text, values, reporter)
+    click.echo(formats[format_](found))
