@@ -5,6 +5,7 @@ matplotlib is used without pyplot, so that no window, display or global state co
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -49,7 +50,8 @@ def draw(report: Report, prefix: Path) -> list[Path]:
 def _figure(report: Report) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    entries = len(report.baselines) + len(report.prompts) + 1
+    figure = Figure(figsize=(7.4, 4.2 + 0.18 * math.ceil(entries / 2)), layout="constrained")
     axes = figure.add_subplot()
     for number, baseline in enumerate(report.baselines):
         _draw_baseline(axes, baseline, report.scale, number)
@@ -127,7 +129,7 @@ def _label(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if any(pair.break_even.censored is None for pair in report.pairs):
         axes.plot([], [], "o", markerfacecolor="none", markeredgecolor="black", markersize=7, label="break-even")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize=8)
+    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
 
 
 def _used(report: Report) -> list[float]:
@@ -135,12 +137,12 @@ def _used(report: Report) -> list[float]:
 
 
 def _spread(sizes: Sequence[float]) -> list[float]:
-    """Ticks at sizes that occur, leaving out those too close to the one before for their numbers to fit."""
+    """Ticks at sizes that occur, leaving out those too close to the one behind them for their numbers to fit."""
     kept: list[float] = []
-    for n in sizes:
-        if not kept or kept[-1] == 0 or n >= 1.5 * kept[-1]:
+    for n in reversed(sizes):
+        if not kept or kept[-1] >= (1.5 if n < 1_000 else 1.9) * n:
             kept.append(n)
-    return kept
+    return kept[::-1]
 
 
 def _score(value: float, scale: int) -> str:
