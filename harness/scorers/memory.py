@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 # A forward should not take longer than this, so that work is committed and Ctrl-C is heard; nor need it be longer.
 SECONDS = 1.0
-FIRST, FEWEST = 128, 64
+FEWEST = 64
+# Operations per second at which the first forward is reckoned, before any was timed.
+GUESSED, GUESSED_ELSEWHERE = {"cpu": 1e11}, 1e13
 # Beyond these, more nodes at once gain nothing: the matrices fill the device.
 MOST = {"cpu": 512, "cuda": 8_192, "mps": 2_048}
 FILLED = {"cpu": 10_000_000}  # bytes of activations; a narrow model needs more nodes to come to as much
@@ -48,7 +50,9 @@ class Width:
         filling = max(table.get(device.type, 1_024), FILLED.get(device.type, 0) // per_node)
         most = max(FEWEST, min(filling, int(memory / 2 / per_node)))
         rows = max(FEWEST, int(memory / 2 / (size * model.n_vocabulary)))
-        return cls(min(FIRST, most), most, rows)
+        parameters = sum(parameter.numel() for parameter in model.module.parameters())
+        first = int(SECONDS * GUESSED.get(device.type, GUESSED_ELSEWHERE) / (2 * parameters))
+        return cls(min(max(first, FEWEST), most), most, rows)
 
     def halve(self, tried: int) -> None:
         """After ``tried`` nodes did not fit."""
