@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
