@@ -161,6 +161,7 @@ def test_a_stopped_run_keeps_what_it_finished(
     assert "3 of 8 cells were trained before" in harness.ok(*SMALL).err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "kept"), [(Moment("cell", 3), 3), (Moment("half cell", 3), 2)], ids=str)
 def test_a_killed_run_keeps_what_it_finished(harness: Commands, project: Project, moment: Moment, kept: int) -> None:
     assert Forked(SMALL, project.root, moment).outcome().status == -signal.SIGKILL
