@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 import click
@@ -43,7 +44,18 @@ def cli() -> None:
     """How well does this prompt do, zero-shot and few-shot, how sure are we, and should I fine-tune instead?"""
 
 
-def _stop(signum: int, frame: object) -> NoReturn:
+def being_imported(name: str) -> bool:
+    """Whether a module's import has begun and not ended."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
+
+
+def _stop(signum: int, frame: object) -> None:
+    if being_imported("torch"):  # an exception inside its C++ would abort the process; so try again a little later
+        again = threading.Timer(0.1, os.kill, (os.getpid(), signum))
+        again.daemon = True
+        again.start()
+        return
     raise KeyboardInterrupt
 
 
@@ -52,6 +64,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal or pipe is not UTF-8
     signal.signal(signal.SIGTERM, _stop)  # a scheduler's stop is a Ctrl-C: what is computed gets stored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as under nohup
+        signal.signal(signal.SIGINT, _stop)
     # Importing torch and transformers makes some 10^6 objects that stay; looking through them again and again takes as
     # long as a third of the import.
     gc.set_threshold(200_000, 50, 100)

@@ -52,7 +52,7 @@ class Commands:
         self._monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
         self._capsys.readouterr()
         hub.reachable.cache_clear()
-        handler = signal.getsignal(signal.SIGTERM)
+        handlers = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
         begin = time.monotonic()
         try:
             cli.main()
@@ -60,7 +60,8 @@ class Commands:
         except SystemExit as end:
             status = end.code or 0
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for name, handler in handlers.items():
+                signal.signal(name, handler)
         seconds = time.monotonic() - begin
         printed = self._capsys.readouterr()
         assert isinstance(status, int)

@@ -154,13 +154,14 @@ def test_the_probe_equals_scikit_learns_pipeline() -> None:
     assert model.parameters == 6 + 1
 
 
-def test_logistic_has_the_optimum_that_another_solver_finds() -> None:
+@pytest.mark.parametrize("shape", [(30, 80), (80, 30)], ids=["in the space of texts", "of features"])
+def test_logistic_has_the_optimum_that_another_solver_finds(shape: tuple[int, int]) -> None:
     generator = np.random.default_rng(0)
-    features, labels = generator.normal(size=(30, 80)), np.arange(30) % 3
+    features, labels = generator.normal(size=shape), np.arange(shape[0]) % 3
     known = LogisticRegression(C=1.0, tol=1e-10, max_iter=5_000).fit(features, labels)
     found = Logistic.fit(features, labels, 3, 1.0)
     np.testing.assert_allclose(found.log_probabilities(features), known.predict_log_proba(features), atol=1e-5)
-    assert found.parameters == 3 * 81
+    assert found.parameters == 3 * (shape[1] + 1)
 
 
 def test_classes_without_a_label_share_a_floor_and_rows_add_up() -> None:

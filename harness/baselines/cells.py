@@ -102,8 +102,10 @@ def finish_cell(
         scores = model.scores(joined(planned.items))
         finished_at = time.perf_counter()
     embedder = encoder if planned.method.needs_encoder else None
-    costs = _costs(planned, embedder, trained_at - begin, finished_at - trained_at, peak)
-    costs["trainable_parameters"] = model.parameters
+    costs = {
+        **_costs(planned, embedder, trained_at - begin, finished_at - trained_at, peak),
+        "trainable_parameters": model.parameters,
+    }
     trained = TrainedCell(cell_folder(results, identity.id), dict(signature), list(labels), dict(chosen), costs)
     store_trained(trained, model, item_ids, scores)
     return FinishedBaseline(planned, identity, predictions_of(planned.items, scores), trained, False)

@@ -36,6 +36,7 @@ class Logistic:
     @classmethod
     def path(cls, features: Any, labels: Ints, n_classes: int, strengths: Sequence[float]) -> list[Logistic]:
         """One fit for each strength; none depends on the others."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         present = np.unique(labels)
@@ -52,7 +53,9 @@ class Logistic:
         for strength in strengths:
             model = LogisticRegression(C=strength, solver=SOLVER, max_iter=MOST_STEPS, tol=TOLERANCE)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a line search that rounding ends: nothing moves any more
+                # At the limits of rounding nothing moves any more, which both warn of.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                warnings.filterwarnings("ignore", "(?i).*line search")
                 model.fit(seen, labels)
             weights, bias = model.coef_.T, model.intercept_
             if basis is not None:

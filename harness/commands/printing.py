@@ -55,8 +55,7 @@ def print_sensitivity(rows: Sequence[Row], chosen: Format) -> None:
 
     found = [sensitivity(row) for row in rows if row.signature["control"] is None]
     if chosen == "json":
-        rows_ = [{**one.row.as_dict(), "sensitivity": one.as_dict()} for one in found]
-        print_json({"rows": rows_})
+        print_json({"rows": [{**one.row.as_dict(), "sensitivity": one.as_dict()} for one in found]})
         return
     remark = "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all"
     print_table(*table(found), [remark])
@@ -72,8 +71,7 @@ def print_reports(rows: Sequence[Row], chosen: Format) -> None:
     if not reports:
         raise HarnessError("no row has labels to report on; its items have options of their own")
     if chosen == "json":
-        told = [{**one.row.as_dict(), "report": one.as_dict()} for one in reports]
-        print_json({"rows": told})
+        print_json({"rows": [{**one.row.as_dict(), "report": one.as_dict()} for one in reports]})
         return
     for number, (one, name) in enumerate(zip(reports, row_names([one.row for one in reports]), strict=True)):
         count = len(one.row.cells)
