@@ -157,11 +157,10 @@ def once(other: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Break:
 
     def change(right: Any, query: Any, query_depth: Any, columns: Any, *rest: Any) -> torch.Tensor:
         seen = right(query, query_depth, columns, *rest).clone()
-        places = other(seen, columns[None] < query[:, None]).nonzero()
+        places = other(seen, columns[..., None, :] < query[..., None]).nonzero()
         if len(places) and not done:
             done.append(True)
-            query_at, column_at = places[len(places) // 2].tolist()
-            seen[query_at, column_at] ^= True
+            seen[tuple(places[len(places) // 2].tolist())] ^= True
         return seen
 
     return sees(change)

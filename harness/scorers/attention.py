@@ -2,15 +2,17 @@
 
 A node sees its ancestors and itself. In preorder, ``kv`` is an ancestor of ``q`` or ``q`` itself exactly if
 ``kv <= q < end[kv]``; with a sliding window of W, ``depth[q] - depth[kv] < W`` besides. Cached nodes all lie on one
-path, so a block of neighbouring queries sees few columns, and attention over the others is left out.
+path, so a block of neighbouring queries sees few columns, and attention over the others is left out. Several blocks
+make a batch, which is one call of a kernel: a GPU is kept busy by few large calls, a CPU has each block in its cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
 NAME = "harness_tree"  # in the registry of attention functions of transformers
 
 # Queries per block: small ones skip more columns, large ones fill the device.
-BLOCK = {"cpu": 64, "cuda": 256, "mps": 256}
+BLOCK = {"cpu": 64, "cuda": 128, "mps": 256}
+# Logits of a head that a batch of blocks may come to; 0: every block by itself.
+BATCH_LOGITS = {"cuda": 2_000_000}
+WASTE = 1.25  # blocks of different widths share a batch while its columns are at most this many times theirs
+# Kernels of CUDA want rows of a mask to begin at multiples of so many entries, or copy it in every layer.
+ALIGNED = {"cuda": 8}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,16 +51,32 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Queries ``rows`` and the columns that any of them sees.
+class Batch:
+    """Blocks of as many queries each, which follow each other as ``rows``, and the columns that each sees.
 
-    ``columns`` is a slice or an int64 tensor; ``mask``, shape [rows, columns], is added to logits: 0 where a query sees
-    a column, and -inf elsewhere.
+    ``columns`` is a slice (of a single block), or int64 [blocks, columns]; ``mask``, shape [blocks, queries, columns],
+    is added to logits: 0 where a query sees a column, and -inf elsewhere.
     """
 
     rows: slice
     columns: slice | torch.Tensor
     mask: torch.Tensor
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> Batch:
+        """The same for a layer that a device of its own computes."""
+        if device == self.mask.device:
+            return self
+        if device not in self._made:
+            columns = self.columns if isinstance(self.columns, slice) else self.columns.to(device)
+            self._made[device] = Batch(self.rows, columns, self.mask.to(device))
+        return self._made[device]  # type: ignore[no-any-return]
+
+    def folded(self, heads: int, dtype: torch.dtype) -> torch.Tensor:
+        """The mask for the queries of ``heads`` heads in a row, shape [blocks, 1, heads x queries, columns]."""
+        if (heads, dtype) not in self._made:
+            self._made[heads, dtype] = self.mask.to(dtype).repeat(1, heads, 1)[:, None]
+        return self._made[heads, dtype]  # type: ignore[no-any-return]
 
 
 def visible(stretch: Stretch, device: torch.device, window: int | None = None) -> torch.Tensor:
@@ -62,46 +85,100 @@ def visible(stretch: Stretch, device: torch.device, window: int | None = None) -
     return _sees(columns[stretch.n_cached :], depth[stretch.n_cached :], columns, ends, depth, window)
 
 
-def blocks(
-    stretch: Stretch, device: torch.device, dtype: torch.dtype, size: int, window: int | None = None
-) -> list[Block]:
+def batches(
+    stretch: Stretch, device: torch.device, dtype: torch.dtype, size: int, most: int, window: int | None = None
+) -> list[Batch]:
     """The same in blocks of ``size`` queries, without the columns that no query of a block sees.
 
-    ``dtype`` is that of the queries. Kernels take boolean masks too, but turn them into such ones anew in every layer.
+    Args:
+        dtype: of the queries. Kernels take boolean masks too, but turn them into such ones anew in every layer.
+        most: logits of a head in a batch, if it has more than one block.
     """
-    import torch
-
-    columns, ends, depth = (_on(values, device) for values in (stretch.columns, stretch.ends, stretch.depth))
-    cached, found = stretch.n_cached, []
-    for begin in range(0, stretch.end - stretch.begin, size):
-        stop = min(begin + size, stretch.end - stretch.begin)
+    cached, count = stretch.n_cached, stretch.end - stretch.begin
+    seen = []
+    for begin in range(0, count, size):
+        stop = min(begin + size, count)
         before = np.flatnonzero(stretch.ends[: cached + begin] > stretch.begin + begin)
         if window is not None:
             shallowest = int(stretch.depth[cached + begin : cached + stop].min())
             before = before[stretch.depth[before] > shallowest - window]
-        rows = slice(cached + begin, cached + stop)
-        seen = np.concatenate([before, np.arange(rows.start, rows.stop)])
-        if len(seen) and seen[-1] - seen[0] + 1 == len(seen):
-            chosen: slice | torch.Tensor = slice(int(seen[0]), int(seen[-1]) + 1)
-        else:
-            chosen = _on(seen, device)
-        seen_by = _sees(columns[rows], depth[rows], columns[chosen], ends[chosen], depth[chosen], window)
-        mask = torch.zeros(seen_by.shape, dtype=dtype, device=device).masked_fill_(~seen_by, -torch.inf)
-        found.append(Block(slice(begin, stop), chosen, mask))
-    return found
+        seen.append(np.concatenate([before, np.arange(cached + begin, cached + stop)]))
+    return [
+        _batch(stretch, device, dtype, slice(first * size, min(last * size, count)), seen[first:last], window)
+        for first, last in _together([len(columns) for columns in seen], size, most, ragged=count % size > 0)
+    ]
 
 
-def carrier(stretch: Stretch, device: torch.device, found: list[Block]) -> torch.Tensor:
-    """A mask that takes no memory and carries blocks through a model's forward to :func:`attend`.
+def _together(widths: Sequence[int], size: int, most: int, *, ragged: bool) -> Iterator[tuple[int, int]]:
+    """Which blocks, from the first up to before the last, make a batch; a ``ragged`` last block is by itself."""
+    first, full = 0, len(widths) - ragged
+    while first < len(widths):
+        last, width, total = first + 1, widths[first], widths[first]
+        while last < full:
+            width, total = max(width, widths[last]), total + widths[last]
+            padded = width * (last + 1 - first)
+            if padded * size > most or padded > WASTE * total:
+                break
+            last += 1
+        yield first, last
+        first = last
 
-    A model that changes it on the way loses them and attends to everything, which the probe of the scorer sees.
+
+def _batch(
+    stretch: Stretch,
+    device: torch.device,
+    dtype: torch.dtype,
+    rows: slice,
+    seen: Sequence[Integers],
+    window: int | None,
+) -> Batch:
+    import torch
+
+    aligned = ALIGNED.get(device.type, 1)
+    width = -(-max(map(len, seen)) // aligned) * aligned
+    index = np.zeros((len(seen), width), np.int64)
+    valid = np.zeros((len(seen), width), np.bool_)
+    for i, own in enumerate(seen):
+        index[i, : len(own)], valid[i, : len(own)] = own, True
+    ends = np.where(valid, stretch.ends[index], 0)  # what only fills up a row is seen by none
+    asking = slice(stretch.n_cached + rows.start, stretch.n_cached + rows.stop)
+    query, query_depth = (of[asking].reshape(len(seen), -1) for of in (stretch.columns, stretch.depth))
+    columns, depth = stretch.columns[index], stretch.depth[index]
+    q, q_depth, kv, kv_end, kv_depth = (_on(of, device) for of in (query, query_depth, columns, ends, depth))
+    hidden = ~_sees(q, q_depth, kv, kv_end, kv_depth, window)
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
+    if len(seen) == 1 and len(seen[0]) == width == seen[0][-1] + 1 - seen[0][0]:
+        return Batch(rows, slice(int(seen[0][0]), int(seen[0][-1]) + 1), mask)
+    return Batch(rows, _on(index, device), mask)
+
+
+def carrier(stretch: Stretch, device: torch.device, found: list[Batch]) -> torch.Tensor:
+    """A mask that takes no memory and carries batches through a model's forward to :func:`attend`.
+
+    It stays where it is when a model is spread over devices: nobody reads it. A model that makes another mask of it
+    loses the batches, and :func:`attend` fails, which the probe of the scorer sees.
     """
     import torch
 
     mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
     mask = mask.expand(1, 1, stretch.end - stretch.begin, len(stretch.columns))
-    mask.tree_blocks = found  # type: ignore[attr-defined]
-    return mask
+    carrying = cast(Any, mask.as_subclass(_carrier()))
+    carrying.batches = found
+    return cast("torch.Tensor", carrying)
+
+
+@cache
+def _carrier() -> Any:
+    import torch
+
+    class Carrier(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.Tensor.to:
+                return args[0]
+            return super().__torch_function__(function, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+    return Carrier
 
 
 def attend(
@@ -115,29 +192,32 @@ def attend(
     s_aux: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention by blocks, as a function for the registry of transformers.
+    """Attention by batches of blocks, as a function for the registry of transformers.
 
     Args:
-        query: [1, heads, T, width]; key and value [1, key heads, P + T, width]. Key heads are the batch, and the heads
-            that share one see it through an expanded view, so that keys and values are never copied for them.
+        query: [1, heads, T, width]; key and value [1, key heads, P + T, width]. The queries of heads that share a key
+            head stand behind each other in one head, so that keys and values are never copied for them.
         softcap: logits x become softcap * tanh(x / softcap) (Gemma 2).
         s_aux: one more logit per head that takes probability and gives nothing (attention sinks of gpt-oss).
     """
     if kwargs.get("position_bias") is not None:
         raise NotImplementedError("a bias by index cannot follow a tree")
-    found: list[Block] = attention_mask.tree_blocks  # type: ignore[union-attr]
-    heads, shared = query.shape[1], key.shape[1]
-    grouped = query[0].reshape(shared, heads // shared, *query.shape[2:])
-    output = query.new_empty(1, query.shape[2], heads, value.shape[-1])
-    for block in found:
-        queries, mask = grouped[:, :, block.rows], block.mask.to(query.dtype)
-        keys, values = (_columns(states[0], block.columns)[:, None] for states in (key, value))
+    shared, group, width = key.shape[1], query.shape[1] // key.shape[1], value.shape[-1]
+    grouped = query[0].reshape(shared, group, *query.shape[2:])
+    output = query.new_empty(query.shape[2], shared * group, width)
+    for found in attention_mask.batches:  # type: ignore[union-attr]
+        batch = found.on(query.device)
+        mask, count = batch.folded(group, query.dtype), len(batch.mask)
+        queries = grouped[:, :, batch.rows].reshape(shared, group, count, -1, query.shape[3])
+        queries = queries.permute(2, 0, 1, 3, 4).flatten(2, 3)
+        keys, values = (_columns(states[0], batch.columns) for states in (key, value))
         if softcap is None and s_aux is None:
             part = _plain(queries, keys, values, mask, scaling)
         else:
             part = _explicit(queries, keys, values, mask, scaling, softcap, s_aux)
-        output[0, block.rows] = part.flatten(0, 1).transpose(0, 1)
-    return output, None
+        part = part.reshape(count, shared, group, -1, width).permute(0, 3, 1, 2, 4)
+        output[batch.rows].view(part.shape).copy_(part)
+    return output[None], None
 
 
 @contextmanager
@@ -185,14 +265,19 @@ def _sees(
     depth: torch.Tensor,
     window: int | None,
 ) -> torch.Tensor:
-    found = (columns[None] <= query[:, None]) & (query[:, None] < ends[None])
+    """Boolean [..., queries, columns], for queries [..., queries] and columns [..., columns]."""
+    found = (columns[..., None, :] <= query[..., None]) & (query[..., None] < ends[..., None, :])
     if window is not None:
-        found &= query_depth[:, None] - depth[None] < window
+        found &= query_depth[..., None] - depth[..., None, :] < window
     return found
 
 
 def _columns(states: torch.Tensor, columns: slice | torch.Tensor) -> torch.Tensor:
-    return states[:, columns] if isinstance(columns, slice) else states.index_select(1, columns)
+    """Keys or values, [key heads, P + T, width], of each block: [blocks, key heads, columns, width]."""
+    if isinstance(columns, slice):
+        return states[None, :, columns]
+    chosen = states.index_select(1, columns.flatten())
+    return chosen.view(len(states), *columns.shape, -1).transpose(0, 1)
 
 
 def _plain(
@@ -200,7 +285,6 @@ def _plain(
 ) -> torch.Tensor:
     from torch.nn.functional import scaled_dot_product_attention
 
-    key, value = (states.expand(-1, query.shape[1], -1, -1) for states in (key, value))
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
 
@@ -215,18 +299,16 @@ def _explicit(
 ) -> torch.Tensor:
     import torch
 
-    # Multiplied as [key heads, 1, group x rows, width]: a product with an expanded view would copy it.
-    shape = query.shape[:3]
-    logits = (query.flatten(1, 2)[:, None] @ key.transpose(2, 3)).reshape(*shape, -1)
-    logits = logits * (scaling if scaling is not None else query.shape[-1] ** -0.5)
+    logits = query @ key.transpose(2, 3) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     logits = logits.float() + mask
     if sinks is not None:
-        extra = sinks.float().reshape(*shape[:2], 1, 1).expand(*shape, 1)
-        logits = torch.cat([logits, extra], dim=-1)
+        heads = sinks.float().reshape(key.shape[1], -1)
+        extra = heads.repeat_interleave(query.shape[2] // heads.shape[1], dim=1)[None, :, :, None]
+        logits = torch.cat([logits, extra.expand(len(logits), -1, -1, -1)], dim=-1)
     weights = logits.softmax(dim=-1)[..., : key.shape[2]].to(value.dtype)
-    return (weights.flatten(1, 2)[:, None] @ value).reshape(*shape, -1)
+    return weights @ value
 
 
 def _on(values: Integers, device: torch.device) -> torch.Tensor:

@@ -32,16 +32,24 @@ class TreeScorer:
         blocked: attend by blocks of queries; otherwise with the model's own attention, which looks at every column.
         width: nodes per forward; None to follow the device's memory and speed.
         block: queries per block; None for what suits the device.
+        batch: logits of a head in a batch of blocks; None for what suits the device.
     """
 
     name = "tree"
 
     def __init__(
-        self, model: torch.nn.Module, *, blocked: bool = True, width: int | None = None, block: int | None = None
+        self,
+        model: torch.nn.Module,
+        *,
+        blocked: bool = True,
+        width: int | None = None,
+        block: int | None = None,
+        batch: int | None = None,
     ) -> None:
         self._model = ScoredModel(model)
         self._blocked = blocked
         self._block = block or attention.BLOCK.get(self._model.device.type, 256)
+        self._batch = attention.BATCH_LOGITS.get(self._model.device.type, 0) if batch is None else batch
         self._width = Width.fixed(width) if width else Width.of(self._model, blocked=blocked)
 
     def score(self, requests: Requests) -> Iterator[tuple[Scores, int]]:
@@ -111,7 +119,8 @@ class TreeScorer:
         )
 
         def blocked(window: int | None = None) -> torch.Tensor:
-            return attention.carrier(stretch, device, attention.blocks(stretch, device, dtype, self._block, window))
+            found = attention.batches(stretch, device, dtype, self._block, self._batch, window)
+            return attention.carrier(stretch, device, found)
 
         def whole(window: int | None = None) -> torch.Tensor:
             seen = attention.visible(stretch, device, window)[None, None]
