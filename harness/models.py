@@ -319,6 +319,8 @@ def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text:
     from transformers import AutoModelForCausalLM
 
     spec = files.spec
+    if files.dtype == "float32":  # convolutions of CUDA would round to 10 bits of mantissa
+        torch.backends.cudnn.allow_tf32 = False
     given = "".join(f" with {name}={value}" for name, value in spec.arguments.items())
     placement: Any = "auto" if spec.device == "auto" and files.device == "cuda" else {"": files.device}
     model, info = _guarded(

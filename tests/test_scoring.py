@@ -107,6 +107,14 @@ def test_no_order_cut_or_size_changes_a_number(data: st.DataObject) -> None:
             assert_scored(scorer, pack([rows[i] for i in part]), [expected[i] for i in part])
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "gemma2", "gpt_oss"])
+@pytest.mark.parametrize(("block", "batch"), [(4, 400), (4, 2_000), (16, 10**6)])
+def test_blocks_in_batches_score_as_one_row_per_request(name: str, block: int, batch: int) -> None:
+    """As on a GPU: blocks of other widths in one batch, and a last one that is shorter."""
+    model, requests = build(name), pack(few_shot_rows() + random_rows(count=40))
+    assert_scored(TreeScorer(model, width=50, block=block, batch=batch), requests, score_rows(model, requests))
+
+
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_what_the_model_generates_greedily_is_marked_greedy(scorer: str) -> None:
     model, prompt = build("llama"), [3, 14, 15, 92]

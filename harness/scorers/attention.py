@@ -9,7 +9,7 @@ make a batch, which is one call of a kernel: a GPU is kept busy by few large cal
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from harness.plan import Integers
+from harness.scorers.base import on_device
 
 if TYPE_CHECKING:
     import torch
@@ -61,27 +62,21 @@ class Batch:
     rows: slice
     columns: slice | torch.Tensor
     mask: torch.Tensor
-    _made: dict[Any, Any] = field(default_factory=dict)
+    _elsewhere: dict[torch.device, Batch] = field(default_factory=dict)
 
     def on(self, device: torch.device) -> Batch:
         """The same for a layer that a device of its own computes."""
         if device == self.mask.device:
             return self
-        if device not in self._made:
+        if device not in self._elsewhere:
             columns = self.columns if isinstance(self.columns, slice) else self.columns.to(device)
-            self._made[device] = Batch(self.rows, columns, self.mask.to(device))
-        return self._made[device]  # type: ignore[no-any-return]
-
-    def folded(self, heads: int, dtype: torch.dtype) -> torch.Tensor:
-        """The mask for the queries of ``heads`` heads in a row, shape [blocks, 1, heads x queries, columns]."""
-        if (heads, dtype) not in self._made:
-            self._made[heads, dtype] = self.mask.to(dtype).repeat(1, heads, 1)[:, None]
-        return self._made[heads, dtype]  # type: ignore[no-any-return]
+            self._elsewhere[device] = Batch(self.rows, columns, self.mask.to(device))
+        return self._elsewhere[device]
 
 
 def visible(stretch: Stretch, device: torch.device, window: int | None = None) -> torch.Tensor:
     """Which column each new node sees, boolean [T, P + T]."""
-    columns, ends, depth = (_on(values, device) for values in (stretch.columns, stretch.ends, stretch.depth))
+    columns, ends, depth = (on_device(values, device) for values in (stretch.columns, stretch.ends, stretch.depth))
     return _sees(columns[stretch.n_cached :], depth[stretch.n_cached :], columns, ends, depth, window)
 
 
@@ -144,12 +139,12 @@ def _batch(
     asking = slice(stretch.n_cached + rows.start, stretch.n_cached + rows.stop)
     query, query_depth = (of[asking].reshape(len(seen), -1) for of in (stretch.columns, stretch.depth))
     columns, depth = stretch.columns[index], stretch.depth[index]
-    q, q_depth, kv, kv_end, kv_depth = (_on(of, device) for of in (query, query_depth, columns, ends, depth))
+    q, q_depth, kv, kv_end, kv_depth = (on_device(of, device) for of in (query, query_depth, columns, ends, depth))
     hidden = ~_sees(q, q_depth, kv, kv_end, kv_depth, window)
     mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
     if len(seen) == 1 and len(seen[0]) == width == seen[0][-1] + 1 - seen[0][0]:
         return Batch(rows, slice(int(seen[0][0]), int(seen[0][-1]) + 1), mask)
-    return Batch(rows, _on(index, device), mask)
+    return Batch(rows, on_device(index, device), mask)
 
 
 def carrier(stretch: Stretch, device: torch.device, found: list[Batch]) -> torch.Tensor:
@@ -207,7 +202,7 @@ def attend(
     output = query.new_empty(query.shape[2], shared * group, width)
     for found in attention_mask.batches:  # type: ignore[union-attr]
         batch = found.on(query.device)
-        mask, count = batch.folded(group, query.dtype), len(batch.mask)
+        mask, count = batch.mask.to(query.dtype).repeat(1, group, 1)[:, None], len(batch.mask)
         queries = grouped[:, :, batch.rows].reshape(shared, group, count, -1, query.shape[3])
         queries = queries.permute(2, 0, 1, 3, 4).flatten(2, 3)
         keys, values = (_columns(states[0], batch.columns) for states in (key, value))
@@ -221,7 +216,7 @@ def attend(
 
 
 @contextmanager
-def tree_attention(model: Any) -> Iterator[None]:
+def tree_attention(model: Any, device: torch.device) -> Iterator[None]:
     """Have a model attend by blocks.
 
     Raises:
@@ -238,9 +233,19 @@ def tree_attention(model: Any) -> Iterator[None]:
         raise NotImplementedError("the model's attention cannot be replaced")
     model.set_attn_implementation(NAME)
     try:
-        yield
+        with kernels(device):
+            yield
     finally:
         model.set_attn_implementation(before)
+
+
+def kernels(device: torch.device) -> AbstractContextManager[None]:
+    """On CUDA, attention by the kernel that reads masks: cuDNN's compiles a plan for every new shape."""
+    if device.type != "cuda":
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def masks(config: Any, full: Any, windowed: Any) -> Any:
@@ -309,10 +314,3 @@ def _explicit(
         logits = torch.cat([logits, extra.expand(len(logits), -1, -1, -1)], dim=-1)
     weights = logits.softmax(dim=-1)[..., : key.shape[2]].to(value.dtype)
     return weights @ value
-
-
-def _on(values: Integers, device: torch.device) -> torch.Tensor:
-    import torch
-
-    found = torch.from_numpy(np.ascontiguousarray(values, np.int64))
-    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)

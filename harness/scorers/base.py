@@ -55,13 +55,8 @@ class ScoredModel:
         return output
 
     def tensor(self, values: npt.NDArray[Any]) -> torch.Tensor:
-        """A copy on the model's device; on CUDA it does not wait for what the device is doing."""
-        import torch
-
-        found = torch.from_numpy(np.require(values, requirements=["C", "W"]))
-        if self.device.type != "cuda":
-            return found.to(self.device)
-        return found.pin_memory().to(self.device, non_blocking=True)
+        """A copy on the model's device."""
+        return on_device(values, self.device)
 
     def check(self, requests: Requests) -> None:
         """Raises ModelError where a token id lies beyond the vocabulary."""
@@ -70,6 +65,14 @@ class ScoredModel:
                 f"the tokenizer gives the id {requests.tokens.max()}, but the model's vocabulary has"
                 f" {self.n_vocabulary} entries"
             )
+
+
+def on_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A copy on a device; CUDA's is made without waiting for what the device is doing."""
+    import torch
+
+    found = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
 
 
 def _n_vocabulary(module: Any) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,11 +15,13 @@ if TYPE_CHECKING:
 # A forward should not take longer than this, so that work is committed and Ctrl-C is heard; nor need it be longer.
 SECONDS = 1.0
 FEWEST = 64
-# Operations per second at which the first forward is reckoned, before any was timed.
-GUESSED, GUESSED_ELSEWHERE = {"cpu": 1e11}, 1e13
+# Of the rate of a plain product of matrices, what the first forward is reckoned with, before any was timed.
+REACHED = 0.5
+MULTIPLIED = {"cpu": 512}  # rows and columns of the matrices that are multiplied to measure it
+MULTIPLIED_ELSEWHERE = 4_096
 # Beyond these, more nodes at once gain nothing: the matrices fill the device.
 MOST = {"cpu": 512, "cuda": 8_192, "mps": 2_048}
-FILLED = {"cpu": 10_000_000}  # bytes of activations; a narrow model needs more nodes to come to as much
+FILLED = {"cpu": 10_000_000, "cuda": 1_000_000_000}  # bytes of activations; a narrow model needs more nodes for as much
 MOST_UNBLOCKED = {"cpu": 256, "cuda": 2_048, "mps": 1_024}
 SHARE = 0.25  # of the free memory for what a forward holds
 
@@ -51,7 +55,7 @@ class Width:
         most = max(FEWEST, min(filling, int(memory / 2 / per_node)))
         rows = max(FEWEST, int(memory / 2 / (size * model.n_vocabulary)))
         parameters = sum(parameter.numel() for parameter in model.module.parameters())
-        first = int(SECONDS * GUESSED.get(device.type, GUESSED_ELSEWHERE) / (2 * parameters))
+        first = int(SECONDS * REACHED * matmul_rate(device, model.module.dtype) / (2 * parameters))
         return cls(min(max(first, FEWEST), most), most, rows)
 
     def halve(self, tried: int) -> None:
@@ -71,6 +75,23 @@ def _largest(config: Any, name: str, default: int) -> int:
     """An entry that some models give for each layer (Gemma 3n), and others not at all."""
     found = getattr(config, name, None) or default
     return max(found) if isinstance(found, list | tuple) else int(found)
+
+
+@cache
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a product of two square matrices, the better of two after a first."""
+    import torch
+
+    size = MULTIPLIED.get(device.type, MULTIPLIED_ELSEWHERE)
+    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def seconds() -> float:
+        begin = time.perf_counter()
+        torch.mm(left, right)[0, 0].item()  # waits for the device
+        return time.perf_counter() - begin
+
+    seconds()
+    return 2 * size**3 / min(seconds(), seconds())
 
 
 def free_memory(device: torch.device) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from harness.columns import Requests, Scores
 from harness.errors import ModelError
 from harness.plan import Integers, Plan
+from harness.scorers.base import on_device
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,7 @@ def log_probabilities(
         part = logits[begin : begin + size].float()
         highest, best[begin : begin + size] = part.max(dim=1)
         normaliser[begin : begin + size] = (part - highest[:, None]).exp_().sum(dim=1).log_() + highest
-    rows, targets = torch.from_numpy(row).to(device), torch.from_numpy(target).to(device)
+    rows, targets = on_device(row, device), on_device(target, device)
     logprobs = logits[rows, targets].float() - normaliser[rows]
     return logprobs.cpu().numpy(), (best[rows] == targets).cpu().numpy()
 

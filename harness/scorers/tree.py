@@ -17,7 +17,7 @@ from harness.errors import ModelError
 from harness.plan import Integers, Plan, plan_requests
 from harness.scorers import attention
 from harness.scorers.attention import Stretch
-from harness.scorers.base import ScoredModel, is_out_of_memory
+from harness.scorers.base import ScoredModel, is_out_of_memory, on_device
 from harness.scorers.memory import Width
 from harness.scorers.readout import Readout
 
@@ -96,7 +96,7 @@ class TreeScorer:
         nodes, row = np.unique(plan.pair_node[pairs], return_inverse=True)
         columns = np.concatenate([cache.nodes, np.arange(begin, end)])
         stretch = Stretch(begin, end, columns, plan.end[columns], plan.depth[columns].astype(np.int64))
-        replaced = attention.tree_attention(model.module) if self._blocked else nullcontext()
+        replaced = attention.tree_attention(model.module, model.device) if self._blocked else nullcontext()
         with torch.inference_mode(), replaced:
             # A forward must give some logits; where no pair is read off, they are those of the last node.
             kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
@@ -146,16 +146,16 @@ class PathCache:
 
     def keep(self, plan: Plan, begin: int, end: int) -> None:
         """After the nodes ``begin`` up to ``end`` were added, keep what the node ``end`` can see."""
-        import torch
-
         nodes = np.concatenate([self.nodes, np.arange(begin, end)])
         kept = np.flatnonzero(plan.end[nodes] > end) if end < plan.n_nodes else np.zeros(0, np.int64)
+        index: dict[torch.device, torch.Tensor] = {}  # layers may be spread over devices
         for layer in self.states.layers:
             if len(kept) == 0 or kept[-1] + 1 == len(kept):
                 layer.keys, layer.values = layer.keys[..., : len(kept), :], layer.values[..., : len(kept), :]
             else:
-                index = torch.from_numpy(kept).to(layer.keys.device)
-                layer.keys, layer.values = layer.keys.index_select(-2, index), layer.values.index_select(-2, index)
+                device = layer.keys.device
+                index[device] = chosen = index[device] if device in index else on_device(kept, device)
+                layer.keys, layer.values = layer.keys.index_select(-2, chosen), layer.values.index_select(-2, chosen)
         self.nodes = nodes[kept]
         self._before = [(layer.keys, layer.values) for layer in self.states.layers]
 
