@@ -1,9 +1,11 @@
-"""Work done beside other work: a value that a thread computes from ``start`` on, or else when it is asked for."""
+"""Work done beside other work: a value that a thread computes from ``start`` on, or else when it is asked for; and
+values that a thread computes ahead of who takes them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -38,3 +40,40 @@ class Background(Generic[T]):
                 self._value.append(self._work())
         except BaseException as error:
             self._error = error
+
+
+class Ahead(Iterator[T]):
+    """Iterates over ``values``, which a thread takes out as fast as it can from the first that is asked for on."""
+
+    def __init__(self, values: Iterator[T]) -> None:
+        self._values = values
+        self._taken: SimpleQueue[T | None] = SimpleQueue()  # None: the last
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises what taking a value out raised, even if those before it are still to be asked for."""
+        if self._error is not None:
+            raise self._error
+
+    def __next__(self) -> T:
+        if self._thread is None:
+            self.start()
+        value = self._taken.get()
+        self.check()
+        if value is None:
+            self._taken.put(None)
+            raise StopIteration
+        return value
+
+    def _run(self) -> None:
+        try:
+            for value in self._values:
+                self._taken.put(value)
+        except BaseException as error:
+            self._error = error
+        self._taken.put(None)

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from harness.background import Ahead
 from harness.columns import Requests
 from harness.companions import Companion, contextual, domain, null, premise
 from harness.controls import controlled_demos, controlled_items, expand
@@ -21,7 +22,7 @@ from harness.demo_plan import CellDemos, DemoPlanner
 from harness.encode import EncodedCell, Encoder
 from harness.errors import UsageError
 from harness.options import RunOptions
-from harness.progress import Reporter
+from harness.progress import Advance, Reporter
 from harness.records import CalibrationName, Example, Prompt, Role, RuleName
 from harness.render import Renderer
 from harness.rules import COMPARED
@@ -29,6 +30,10 @@ from harness.search_path import SearchPath
 from harness.sources import row_source
 from harness.tasks import Catalogue, Task
 from harness.templates import Template, find_templates, load_templates
+
+# A round ends with the cell with which it has as many, about a second's work. The first is encoded before scoring
+# begins, and the others beside it.
+ROUND_TOKENS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +64,62 @@ class EncodedCompanion:
         return Beside(self.cell, sums[self.rows], self.companion.context, self.companion.per_context)
 
 
-@dataclass(slots=True)
 class EncodedGrid:
-    """The cells encoded, and their distinct requests: cell ``i``'s request ``j`` is row ``rows[i][j]`` of
-    ``requests``. ``companions[i]`` are what cell ``i`` is compared with, by name."""
+    """The cells of a grid as they are encoded, and their distinct requests: cell ``i``'s request ``j`` is row
+    ``rows[i][j]`` of them. ``companions[i]`` are what cell ``i`` is compared with, by name.
 
-    cells: list[EncodedCell] = field(default_factory=list)
-    rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    companions: list[dict[str, EncodedCompanion]] = field(default_factory=list)
-    requests: Requests = field(default_factory=lambda: Requests.concatenate([]))
+    The first round of requests is there at once. The others, of a large grid, are encoded while earlier ones are
+    scored; the lists are complete when all rounds have been taken.
+    """
+
+    def __init__(self) -> None:
+        self.cells: list[EncodedCell] = []
+        self.rows: list[npt.NDArray[np.int64]] = []
+        self.companions: list[dict[str, EncodedCompanion]] = []
+        self._distinct = _Distinct()
+        self._first = Requests.concatenate([])
+        self._later: Ahead[Requests] = Ahead(iter(()))
+
+    def rounds(self) -> Iterator[Requests]:
+        """The distinct requests, in order, to be taken once.
+
+        Raises:
+            HarnessError: a prompt cannot be rendered or tokenised.
+        """
+        self._later.start()
+        yield self._first
+        yield from self._later
+
+    def known(self) -> int:
+        """How many distinct requests there are so far.
+
+        Raises:
+            HarnessError: as ``rounds``, as soon as it is known.
+        """
+        self._later.check()
+        return len(self._distinct)
+
+    def encode(self, cell: PlannedCell, encoder: Encoder) -> Requests:
+        """Add a cell; gives those of its requests that no earlier one has."""
+        renderer = Renderer(cell.template, cell.demos.layout)
+        items = controlled_items(cell.control, cell.items)
+        demos = _demos(cell)
+        prompts = [renderer.prompt(item, shown) for item, shown in zip(items, demos, strict=True)]
+        encoded, requests = encoder.cell(prompts)
+        rows, new = self._distinct.rows(requests)
+        companions, parts = {}, [new]
+        for name, companion in _companions(cell, items, demos, prompts, renderer):
+            beside, requests = encoder.cell(companion.prompts)
+            placed, new = self._distinct.rows(requests)
+            companions[name] = EncodedCompanion(beside, placed, companion)
+            parts.append(new)
+        self.cells.append(encoded)
+        self.rows.append(rows)
+        self.companions.append(companions)
+        return Requests.concatenate(parts)
+
+    def begin(self, first: Requests, later: Iterator[Requests]) -> None:
+        self._first, self._later = first, Ahead(later)
 
 
 def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterator[PlannedCell]:
@@ -122,40 +174,44 @@ def _mention_shadows(task: Task, catalogue: Catalogue, search: SearchPath, repor
         reporter.notice(f"prompt {name}: {found[name]} is used instead of {path}")
 
 
-def encode_cells(
-    cells: Sequence[PlannedCell], encoder: Encoder, options: RunOptions, reporter: Reporter
-) -> EncodedGrid:
+def encode_cells(cells: Sequence[PlannedCell], encoder: Encoder, reporter: Reporter) -> EncodedGrid:
     """Render and tokenise every cell, and keep each request once, whichever cells have it."""
     grid = EncodedGrid()
-    distinct = _Distinct()
+    rest = iter(cells)
     with reporter.track("rendering", sum(len(cell.items) for cell in cells), "prompts") as advance:
-        for cell in cells:
-            renderer = Renderer(cell.template, cell.demos.layout)
-            items = controlled_items(cell.control, cell.items)
-            demos = _demos(cell)
-            prompts = [renderer.prompt(item, shown) for item, shown in zip(items, demos, strict=True)]
-            encoded, requests = encoder.cell(prompts)
-            grid.cells.append(encoded)
-            grid.rows.append(distinct.rows(requests))
-            found: dict[str, EncodedCompanion] = {}
-            for name, companion in _companions(cell, items, demos, prompts, renderer):
-                beside, requests = encoder.cell(companion.prompts)
-                found[name] = EncodedCompanion(beside, distinct.rows(requests), companion)
-            grid.companions.append(found)
-            advance(len(cell.items))
-    grid.requests = distinct.requests()
+        first = next(_rounds(grid, rest, encoder, advance), Requests.concatenate([]))
+    grid.begin(first, _rounds(grid, rest, encoder))
     return grid
 
 
+def _rounds(
+    grid: EncodedGrid,
+    cells: Iterator[PlannedCell],
+    encoder: Encoder,
+    advance: Advance = lambda count, total=None: None,
+) -> Iterator[Requests]:
+    parts: list[Requests] = []
+    for cell in cells:
+        parts.append(grid.encode(cell, encoder))
+        advance(len(cell.items))
+        if sum(len(part.tokens) for part in parts) >= ROUND_TOKENS:
+            yield Requests.concatenate(parts)
+            parts = []
+    if parts:
+        yield Requests.concatenate(parts)
+
+
 class _Distinct:
-    """Requests by their keys, each kept once."""
+    """The keys of requests, each once."""
 
     def __init__(self) -> None:
         self._row_of: dict[bytes, int] = {}
-        self._parts: list[Requests] = []
 
-    def rows(self, requests: Requests) -> npt.NDArray[np.int64]:
-        """Where each request stands among the distinct ones; those that are new are added."""
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def rows(self, requests: Requests) -> tuple[npt.NDArray[np.int64], Requests]:
+        """Where each request stands among the distinct ones; and those that are new, which are added."""
         new = []
         rows = np.empty(len(requests), np.int64)
         for i, key in enumerate(map(bytes, requests.keys)):
@@ -163,11 +219,7 @@ class _Distinct:
                 self._row_of[key] = len(self._row_of)
                 new.append(i)
             rows[i] = self._row_of[key]
-        self._parts.append(requests.take(np.array(new, np.int64)))
-        return rows
-
-    def requests(self) -> Requests:
-        return Requests.concatenate(self._parts)
+        return rows, requests.take(np.array(new, np.int64))
 
 
 def _companions(

@@ -6,7 +6,7 @@ command line shows both on standard error; the API stays quiet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,11 @@ from harness.terminal import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-Advance = Callable[[int], None]
+
+class Advance(Protocol):
+    """Takes the number of units just finished, and of all units where more have come to light."""
+
+    def __call__(self, count: int, total: int | None = None) -> None: ...
 
 
 class Reporter(Protocol):
@@ -44,7 +48,7 @@ class QuietReporter:
 
     @contextmanager
     def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        yield lambda count: None
+        yield lambda count, total=None: None
 
 
 class ConsoleReporter(QuietReporter):
@@ -87,8 +91,8 @@ class ConsoleReporter(QuietReporter):
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
         if not self.console.is_terminal:
-            yield lambda count: None
+            yield lambda count, total=None: None
             return
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(what, total=total)
-            yield lambda count: progress.advance(task, count)
+            yield lambda count, total=None: progress.update(task, advance=count, total=total)

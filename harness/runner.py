@@ -102,14 +102,14 @@ class Session:
         )
 
     def encode(self, cells: Sequence[PlannedCell]) -> EncodedGrid:
-        """Render and tokenise."""
+        """Render and tokenise: all of a small grid, and as much of a large one as is scored first."""
         with self.clock.stage("rendering and tokenising"):
-            return encode_cells(cells, self._encoder, self.options, self.reporter)
+            return encode_cells(cells, self._encoder, self.reporter)
 
     def finish(self, cells: Sequence[PlannedCell], encoded: EncodedGrid, split: Role) -> list[FinishedCell]:
         """Score and decide; ``split`` is the role whose items the cells hold."""
         with self.clock.stage("scoring"):
-            sums = self.scoring.sums(encoded.requests)
+            sums = self.scoring.sums(encoded.rounds(), encoded.known)
         finished = []
         with self.clock.stage("deciding"):
             for planned, cell, rows, companions in zip(

@@ -5,9 +5,10 @@ The engine is the fastest that is right for the model, and is checked on a few o
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ from harness.errors import HarnessError
 from harness.peak_memory import peak_memory
 from harness.plan import plan_requests, shares, work_units
 from harness.processes import Processes
-from harness.progress import QuietReporter, Reporter
+from harness.progress import Advance, QuietReporter, Reporter
 from harness.score_store import ScoreStore
-from harness.scorers import EngineName, Engines, Scorer, spot_check
+from harness.scorers import EngineName, Engines, Scorer, borders, spot_check
 
 if TYPE_CHECKING:
     import torch
@@ -80,49 +81,68 @@ class Scoring:
         self._fresh = fresh or engine is not None  # a named engine is asked for what it gives, not for what is stored
         self._engine = engine
         self._scorer: Scorer | None = None
+        self._tried = 0  # the longest input that the scorer is known to be right for
+        self._recomputed, self._worst = 0, 0.0  # stored scores, and how far off the worst of them was
         self.report = Report()
 
-    def sums(self, requests: Requests) -> npt.NDArray[np.float64]:
-        """Total log-probability of each request in nats; shape [n requests].
+    def sums(self, rounds: Iterable[Requests], known: Callable[[], int]) -> npt.NDArray[np.float64]:
+        """Total log-probability of each request in nats, of all rounds; shape [n requests].
+
+        A round is scored as one trie; what it shares with an earlier one is computed again.
+
+        Args:
+            known: how many requests there are in all rounds, as far as is known; it may raise, which ends scoring.
 
         Raises:
             HarnessError: the model or the disk failed; what was scored before is stored.
             InterruptedRunError: Ctrl-C.
         """
+        before, found = self.report.from_store, []
+        self._recomputed, self._worst = 0, 0.0
+        with self._reporter.track("scoring", known(), "answers") as advance:
+            try:
+                found = [self._round(requests, known, advance) for requests in rounds]
+            finally:
+                self._store.compact()
+        sums = np.concatenate(found)
+        for path in dict.fromkeys(self._store.damaged):
+            self._reporter.remark(f"{path}: damaged, not read")
+        if len(sums) and self.report.from_store - before == len(sums):
+            self._reporter.remark(f"all {len(sums):,} scores were in the store, so the model was not loaded")
+        if self._recomputed:
+            self._reporter.remark(
+                f"{self._recomputed:,} stored scores were computed again; largest difference {self._worst:.1e}"
+            )
+        return sums
+
+    def _round(self, requests: Requests, known: Callable[[], int], advance: Advance) -> npt.NDArray[np.float64]:
         # One process looks, so that all agree on what is missing while others may already be adding to the store.
         found_at, found = self._processes.from_main(self._store.find(requests.keys))
-        for path in self._store.damaged:
-            self._reporter.remark(f"{path}: damaged, not read")
-        known = found_at >= 0
+        stored = found_at >= 0
         sums = np.full(len(requests), np.nan)
-        sums[known] = found.sums[found_at[known]]
-        missing = np.arange(len(requests)) if self._fresh else np.flatnonzero(~known)
+        sums[stored] = found.sums[found_at[stored]]
+        missing = np.arange(len(requests)) if self._fresh else np.flatnonzero(~stored)
         self.report.distinct += len(requests)
         self.report.from_store += len(requests) - len(missing)
+        advance(len(requests) - len(missing), known())
         if not len(missing):
-            self._reporter.remark(f"all {len(requests):,} scores were in the store, so the model was not loaded")
             return sums
-        stored = sums.copy()
-        already = {bytes(key) for key in requests.keys[known]}
+        looked_up = sums.copy()
+        already = {bytes(key) for key in requests.keys[stored]}
         own = self._share(requests.take(missing))
-        try:
-            with peak_memory(self._provenance.get("device", "cpu")) as peak:
-                mine = self._score(own, already)
-            self.report.peak_memory = max(
-                filter(None, (self.report.peak_memory, peak.bytes if len(own) else None)), default=None
-            )
-        finally:
-            self._store.compact()
+        report, (scored, tokens) = self.report, (self.report.scored, self.report.tokens)
+        with peak_memory(self._provenance.get("device", "cpu")) as peak:
+            mine = self._score(own, already, lambda count: advance(count * self._processes.count, known()))
+        report.peak_memory = max(filter(None, (report.peak_memory, peak.bytes if len(own) else None)), default=None)
+        work = replace(report, scored=report.scored - scored, tokens=report.tokens - tokens)
         place = {bytes(key): row for row, key in enumerate(requests.keys)}
-        for rank, (keys, values, report) in enumerate(self._processes.gather((mine.keys, mine.sums, self.report))):
+        for rank, (keys, values, theirs) in enumerate(self._processes.gather((mine.keys, mine.sums, work))):
             sums[[place[bytes(key)] for key in keys]] = values
             if rank != self._processes.rank:
-                self._add(report)
-        if self._fresh and known.any():
-            worst = float(np.abs(sums - stored)[known].max())
-            self._reporter.remark(
-                f"{int(known.sum()):,} stored scores were computed again; largest difference {worst:.1e}"
-            )
+                self._add(theirs)
+        if self._fresh and stored.any():
+            self._recomputed += int(stored.sum())
+            self._worst = max(self._worst, float(np.abs(sums - looked_up)[stored].max()))
         return sums
 
     def _share(self, requests: Requests) -> Requests:
@@ -133,11 +153,11 @@ class Scoring:
         parts = shares(plan, work_units(plan, UNIT_TOKENS), self._processes.count)
         return requests.take(parts[self._processes.rank])
 
-    def _score(self, requests: Requests, already: set[bytes]) -> Scores:
+    def _score(self, requests: Requests, already: set[bytes], advance: Callable[[int], None]) -> Scores:
         """Score all requests, committing every few seconds what is finished and not stored ``already``."""
         if not len(requests):
             return Scores.concatenate([])
-        self._scorer = scorer = self._scorer or self._choose(requests)
+        scorer = self._scorer_for(requests)
         provenance = {**self._provenance, "engine": scorer.name}
         finished: list[Scores] = []
         pending: list[Scores] = []
@@ -150,25 +170,32 @@ class Scoring:
             finished.extend(pending)
             pending.clear()
 
-        last = time.monotonic()
-        with self._reporter.track("scoring", len(requests), "answers") as advance:
-            try:
-                for scores, tokens in scorer.score(requests):
-                    pending.append(scores)
-                    self.report.tokens += tokens
-                    self.report.scored += len(scores)
-                    advance(len(scores))
-                    if time.monotonic() - last > COMMIT_SECONDS:
-                        commit()
-                        last = time.monotonic()
-            except KeyboardInterrupt as error:
-                raise InterruptedRunError(
-                    f"interrupted: {self.report.scored:,} of {len(requests):,} scores are stored; the same command goes"
-                    " on from there"
-                ) from error
-            finally:
-                commit()
+        last, due = time.monotonic(), self.report.scored + len(requests)
+        try:
+            for scores, tokens in scorer.score(requests):
+                pending.append(scores)
+                self.report.tokens += tokens
+                self.report.scored += len(scores)
+                advance(len(scores))
+                if time.monotonic() - last > COMMIT_SECONDS:
+                    commit()
+                    last = time.monotonic()
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                f"interrupted: {self.report.scored:,} of {due:,} scores are stored; the same command goes on from there"
+            ) from error
+        finally:
+            commit()
         return Scores.concatenate(finished)
+
+    def _scorer_for(self, requests: Requests) -> Scorer:
+        """The scorer in use, or another if these requests are longer than those that it was chosen for."""
+        longest = int(requests.lengths.max()) - 1
+        if self._scorer is None or longest > self._tried:
+            self._scorer = self._choose(requests)
+            beyond = [border for border in borders(self._load().config) if border >= longest]
+            self._tried = min(beyond, default=sys.maxsize)  # up to here, no model changes its ways
+        return self._scorer
 
     def _choose(self, requests: Requests) -> Scorer:
         """The first engine that the probe accepts and that scores some of the requests as plain rows do."""
@@ -176,18 +203,18 @@ class Scoring:
         report = self.report
         for choice in Engines(model, longest=int(requests.lengths.max()) - 1, wanted=self._engine).choices():
             report.rejected |= choice.rejected
-            report.deviation, accepted = spot_check(choice.scorer, model, requests)
+            deviation, accepted = spot_check(choice.scorer, model, requests)
             if accepted:
-                report.engine = choice.scorer.name
+                report.engine, report.deviation = choice.scorer.name, max(report.deviation or 0.0, deviation)
                 return choice.scorer
-            report.rejected[choice.scorer.name] = f"differs from plain rows by {report.deviation:.1e} on real requests"
+            report.rejected[choice.scorer.name] = f"differs from plain rows by {deviation:.1e} on real requests"
             self._reporter.notice(
                 f"the engine {choice.scorer.name} {report.rejected[choice.scorer.name]}, so the next slower one is used"
             )
         raise HarnessError("no engine scores this model's requests as plain rows do; please report this model")
 
     def _add(self, other: Report) -> None:
-        """Take in what another process reports."""
+        """Take in what another process has done."""
         report = self.report
         report.scored += other.scored
         report.tokens += other.tokens

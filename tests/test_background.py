@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from harness.background import Background
+from harness.background import Ahead, Background
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -45,3 +46,33 @@ def test_asking_waits_for_the_work() -> None:
     value.start()
     threading.Timer(0.05, go.set).start()
     assert value() is True
+
+
+def test_values_are_taken_ahead_in_their_order() -> None:
+    taken = threading.Event()
+
+    def values() -> Iterator[int]:
+        yield from range(3)
+        taken.set()
+
+    ahead = Ahead(values())
+    assert next(ahead) == 0
+    assert taken.wait(10)  # though nobody has asked for the others
+    assert list(ahead) == [1, 2]
+    assert list(ahead) == []
+    ahead.check()
+
+
+def test_a_failure_ahead_is_known_before_its_place_is_reached() -> None:
+    def values() -> Iterator[int]:
+        yield 1
+        raise ValueError("second")
+
+    ahead = Ahead(values())
+    ahead.check()
+    ahead.start()
+    with pytest.raises(ValueError, match="second"):
+        while True:
+            ahead.check()
+    with pytest.raises(ValueError, match="second"):
+        next(ahead)

@@ -6,8 +6,18 @@ each input, and is what the others are compared with. ``Engines`` finds out whic
 
 from harness.scorers.base import Scorer
 from harness.scorers.expand import ExpandScorer
-from harness.scorers.probe import ENGINES, EngineName, Engines, spot_check
+from harness.scorers.probe import ENGINES, EngineName, Engines, borders, spot_check
 from harness.scorers.rows import RowScorer
 from harness.scorers.tree import TreeScorer
 
-__all__ = ["ENGINES", "EngineName", "Engines", "ExpandScorer", "RowScorer", "Scorer", "TreeScorer", "spot_check"]
+__all__ = [
+    "ENGINES",
+    "EngineName",
+    "Engines",
+    "ExpandScorer",
+    "RowScorer",
+    "Scorer",
+    "TreeScorer",
+    "borders",
+    "spot_check",
+]
