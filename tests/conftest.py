@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -16,12 +17,22 @@ if TYPE_CHECKING:
     from commands import Commands
     from transformers import PreTrainedTokenizerFast
 
+# One thread each for torch, BLAS and OpenMP, here and in processes that tests start: tiny models and tables gain nothing
+# from more, and wait for those that are busy elsewhere. They read it when they are loaded, which is after this.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # The same examples every time, however busy the machine is.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("HARNESS_SHARED", ROOT.parent / "shared"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is imported by now: statsmodels collects at every adjusted p-value."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
