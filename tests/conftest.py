@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from commands import Commands
     from transformers import PreTrainedTokenizerFast
 
-# One thread each for torch, BLAS and OpenMP, here and in processes that tests start: tiny models and tables gain nothing
-# from more, and wait for those that are busy elsewhere. They read it when they are loaded, which is after this.
+# One thread each for torch, BLAS and OpenMP, here and in processes that tests start: tiny models and tables gain
+# nothing from more, and wait for those that are busy elsewhere. They read it when they are loaded, which is after this.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # The same examples every time, however busy the machine is.

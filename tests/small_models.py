@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from naive import score_rows
 from transformers import AutoModelForCausalLM
 
 from harness.columns import Requests
@@ -185,6 +186,16 @@ def build_new(name: str, **changes: Any) -> Any:
 
 
 build = cache(build_new)
+
+
+def naive_scores(name: str, rows: list[Row]) -> list[tuple[list[float], list[bool]]]:
+    """What the naive twin gives for these rows and a model as ``build`` makes it, computed once."""
+    return _naive_scores(name, tuple((tuple(tokens), start) for tokens, start in rows))
+
+
+@cache
+def _naive_scores(name: str, rows: tuple[tuple[tuple[int, ...], int], ...]) -> list[tuple[list[float], list[bool]]]:
+    return score_rows(build(name), pack([(list(tokens), start) for tokens, start in rows]))
 
 
 def pack(rows: list[Row]) -> Requests:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -23,6 +24,22 @@ from harness.baselines.tfidf import Tfidf
 pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = ("baseline", "--tasks", "mood", "--data-dir", "data")
 SMALL = (*TRAIN, "--methods", "majority,tfidf", "--sizes", "8,all", "--seeds", "0,1")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the results of the first ``trained`` are kept."""
+    return tmp_path_factory.mktemp("kept") / "results"
+
+
+@pytest.fixture
+def trained(harness: Commands, project: Project, kept: Path) -> None:
+    """The small baselines were trained in this project before: once for all tests, from the same files."""
+    if kept.exists():
+        shutil.copytree(kept, "results")
+    else:
+        harness.ok(*SMALL)
+        shutil.copytree("results", kept)
 
 
 def latest() -> Path:
@@ -223,8 +240,7 @@ def test_the_report_is_scikit_learns(harness: Commands, project: Project) -> Non
 # New text
 
 
-def test_new_text_gets_the_labels_of_the_run(harness: Commands, project: Project, tmp_path: Path) -> None:
-    harness.ok(*SMALL)
+def test_new_text_gets_the_labels_of_the_run(harness: Commands, project: Project, trained: None) -> None:
     side = "latest:method=tfidf,labels_used=40,seed=1"
     found = [json.loads(line) for line in harness.ok("predict", "--run", side, "data/mood/test.jsonl").out.splitlines()]
     cells = manifest()["cells"]
@@ -294,9 +310,8 @@ def test_options_of_each_items_own_are_refused(harness: Commands, project: Proje
     ],
 )
 def test_what_cannot_be_labelled_is_told(
-    harness: Commands, project: Project, side: str, text: str | None, fragment: str
+    harness: Commands, project: Project, trained: None, side: str, text: str | None, fragment: str
 ) -> None:
-    harness.ok(*SMALL)
     if text is not None:
         project.write("new.txt", text)
     assert fragment in harness("predict", "--run", side, "new.txt").mistake

@@ -66,6 +66,8 @@ TEMPLATES = {
         "看法：{{ answer }}\n评论：{{ chinese }}",
     ),
 }
+# Another of their kind is tested anyway.
+SLOW = {"label words", "label words with a description", "channel, 1 shot", "Chinese channel"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,9 @@ def assert_same_as_lm_eval(subject: Subject, prompts: list[Prompt]) -> None:
     assert_equal(subject.ours(prompts), subject.theirs(prompts))
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TEMPLATES]
+)
 def test_a_random_model_gives_lm_evals_numbers(name: str, tiny_gpt2: Path, project: Project) -> None:
     assert_same_as_lm_eval(Subject(tiny_gpt2), prompts_of(project, name, 101))
 

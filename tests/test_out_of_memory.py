@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from naive import score_rows
 from small_models import (
     Row,
     assert_scored,
@@ -18,6 +17,7 @@ from small_models import (
     collect,
     distinct_tokens,
     few_shot_rows,
+    naive_scores,
     pack,
     random_rows,
 )
@@ -76,25 +76,35 @@ def failing(
     return sizes
 
 
-@pytest.mark.parametrize("fail", [no_torch_memory, no_cpu_memory, no_python_memory])
-@pytest.mark.parametrize("limit", [75, 150, 300])
+FAILURES = [no_torch_memory, no_cpu_memory, no_python_memory]
+LIMITS = [75, 150, 300]
+
+
+@pytest.mark.parametrize(
+    ("limit", "fail"),
+    [
+        pytest.param(limit, fail, marks=[] if i == j else pytest.mark.slow)  # each once with each scorer
+        for i, limit in enumerate(LIMITS)
+        for j, fail in enumerate(FAILURES)
+    ],
+)
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_what_does_not_fit_is_halved_and_nothing_is_lost(
     scorer: str, limit: int, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, requests = build("llama"), pack(few_shot_rows() + random_rows(count=20))
-    expected = score_rows(model, requests)
+    model, rows = build("llama"), few_shot_rows() + random_rows(count=20)
+    requests, expected = pack(rows), naive_scores("llama", rows)
     made = SCORERS[scorer](model)
     sizes = failing(model, lambda rows, width: rows * width > limit, monkeypatch, fail)
     assert_scored(made, requests, expected)
     assert limit / 3 < max(sizes) <= limit
 
 
-@pytest.mark.parametrize("limit", [1, 3, 10])
+@pytest.mark.parametrize("limit", [1, pytest.param(3, marks=pytest.mark.slow), 10])
 @pytest.mark.parametrize("scorer", ["tree", "tree whole"])
 def test_a_tree_goes_down_to_single_tokens(scorer: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = build("mistral"), few_shot_rows()
-    expected = score_rows(model, pack(rows))
+    expected = naive_scores("mistral", rows)
     made = SCORERS[scorer](model)
     failing(model, lambda _, width: width > limit, monkeypatch)
     assert assert_scored(made, pack(rows), expected) == distinct_tokens(rows)
@@ -102,17 +112,17 @@ def test_a_tree_goes_down_to_single_tokens(scorer: str, limit: int, monkeypatch:
 
 def test_a_trunk_is_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = build("mistral"), [([7] * 60 + [item, answer, 9, 9], 62) for item in range(5) for answer in range(2)]
-    expected = score_rows(model, pack(rows))
+    expected = naive_scores("mistral", rows)
     sizes = failing(model, lambda _, width: width > 10, monkeypatch)
     assert_scored(ExpandScorer(model), pack(rows), expected)
     assert sum(sizes) == 60 + 10 * 3  # no piece was computed twice
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_failures_at_random_change_nothing(scorer: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, requests = build("llama"), pack(few_shot_rows(seed) + random_rows(seed))
-    expected = score_rows(model, requests)
+    model, rows = build("llama"), few_shot_rows(seed) + random_rows(seed)
+    requests, expected = pack(rows), naive_scores("llama", rows)
     rng = random.Random(seed)
     made = SCORERS[scorer](model)
     failing(model, lambda rows, width: rows > 1 and rng.random() < 0.3, monkeypatch)
@@ -122,7 +132,7 @@ def test_failures_at_random_change_nothing(scorer: str, seed: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("part", ["self_attn", "mlp"])
-@pytest.mark.parametrize("call", [0, 1, 2, 5])
+@pytest.mark.parametrize("call", [0, 2, *(pytest.param(call, marks=pytest.mark.slow) for call in (1, 5))])
 @pytest.mark.parametrize("scorer", ["tree", "tree whole", "expand"])
 def test_a_forward_that_fails_halfway_leaves_no_trace(
     scorer: str, call: int, part: str, monkeypatch: pytest.MonkeyPatch
@@ -130,8 +140,7 @@ def test_a_forward_that_fails_halfway_leaves_no_trace(
     """By then, some layers have added to the cache."""
     rows = [([7] * 60 + [item, 3, 1, 4, 1, 5, answer, 9, 9], 66) for item in range(9) for answer in (1, 2)]
     model = build_new("llama")
-    requests = pack(rows)
-    expected = score_rows(model, requests)
+    requests, expected = pack(rows), naive_scores("llama", rows)
     made = TreeScorer(model, width=20, blocked=scorer == "tree") if scorer != "expand" else ExpandScorer(model)
     layer = getattr(model.model.layers[1], part)
     forward, calls = layer.forward, []
@@ -153,7 +162,7 @@ def test_a_forward_that_fails_halfway_leaves_no_trace(
 @pytest.mark.parametrize("call", [0, 1, 4])
 def test_a_cache_that_fails_to_keep_a_path_is_as_it_was(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = build("llama"), few_shot_rows()
-    expected = score_rows(model, pack(rows))
+    expected = naive_scores("llama", rows)
     keep, calls = PathCache.keep, []
 
     def limited(self: PathCache, *place: Any) -> None:

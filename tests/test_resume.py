@@ -33,6 +33,22 @@ def grid(project: Project, tiny_gpt2: Path) -> Grid:
 DISTINCT = 160
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the results of the first ``done`` are kept."""
+    return tmp_path_factory.mktemp("kept") / "results"
+
+
+@pytest.fixture
+def done(harness: Commands, project: Project, grid: Grid, kept: Path) -> None:
+    """The grid was run in this project before: once for all tests, from the same files."""
+    if kept.exists():
+        shutil.copytree(kept, project.root / "results")
+    else:
+        harness.ok(*grid)
+        shutil.copytree(project.root / "results", kept)
+
+
 def manifests(results: Path) -> list[dict[str, Any]]:
     """All manifests, oldest first."""
     found = [json.loads(path.read_text()) for path in results.glob("runs/*/manifest.json")]
@@ -117,7 +133,9 @@ def test_killed_run_goes_on_from_what_it_stored(
     assert set(stored_keys(project.root / "results")) == set(stored_keys(project.root / "other"))
 
 
-@pytest.mark.parametrize("moment", [Moment("commit"), Moment("manifest", 2)], ids=str)
+@pytest.mark.parametrize(
+    "moment", [Moment("commit"), pytest.param(Moment("manifest", 2), marks=pytest.mark.slow)], ids=str
+)
 def test_killed_run_is_listed_as_unfinished_and_in_no_table(
     harness: Commands, project: Project, grid: Grid, moment: Moment
 ) -> None:
@@ -169,19 +187,24 @@ def test_stopped_scoring_says_what_is_stored_and_how_to_go_on(
     assert state(harness) == ["interrupted", "done"]
 
 
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM], ids=lambda name: name.name)
 @pytest.mark.parametrize(
-    ("moment", "listed", "stored"),
+    ("moment", "listed", "stored", "name"),
     [
-        ("tokenizer loads", [], 0),
-        ("model loads", [], 0),  # it loads while prompts are tokenised, before there is a run to list
-        ("merge", ["interrupted"], DISTINCT),
-        ("half merge", ["interrupted"], DISTINCT),
-        ("predictions", ["interrupted"], DISTINCT),
+        pytest.param(
+            moment, listed, stored, name, id=f"{moment}-{name.name}", marks=[] if name == fast else pytest.mark.slow
+        )
+        for moment, listed, stored, fast in [
+            ("tokenizer loads", [], 0, signal.SIGINT),
+            ("model loads", [], 0, signal.SIGTERM),  # while prompts are tokenised, before there is a run to list
+            ("merge", ["interrupted"], DISTINCT, signal.SIGTERM),
+            ("half merge", ["interrupted"], DISTINCT, signal.SIGINT),
+            ("predictions", ["interrupted"], DISTINCT, signal.SIGTERM),
+        ]
+        for name in (signal.SIGINT, signal.SIGTERM)
     ],
 )
 def test_stopped_before_or_after_scoring_is_one_line(
-    harness: Commands, project: Project, grid: Grid, name: signal.Signals, moment: str, listed: list[str], stored: int
+    harness: Commands, project: Project, grid: Grid, moment: str, listed: list[str], stored: int, name: signal.Signals
 ) -> None:
     stopped = Forked(grid, project.root, Moment(moment, 1, name)).outcome()
     assert stopped.status == 1
@@ -228,6 +251,7 @@ def test_two_processes_at_once_both_finish_and_agree(harness: Commands, project:
     assert again == json.loads(ends[0].out)["rows"] == rows(harness, *grid, "--results", "other")
 
 
+@pytest.mark.slow
 def test_process_that_is_killed_does_not_disturb_another(harness: Commands, project: Project, grid: Grid) -> None:
     other = Forked((*grid, "--json"), project.root, pause=0.05)
     victim = Forked(grid, project.root, Moment("half commit", 3))
@@ -238,6 +262,7 @@ def test_process_that_is_killed_does_not_disturb_another(harness: Commands, proj
     assert sorted(state(harness)) == ["done", "unfinished"]
 
 
+@pytest.mark.slow  # tests of the score store have readers beside writers
 def test_other_process_may_merge_its_files_while_a_run_looks_scores_up(
     harness: Commands, project: Project, grid: Grid
 ) -> None:
@@ -277,7 +302,7 @@ def _truncate(path: Path) -> None:
     ("damage", "lost"),
     [
         pytest.param(_truncate, True, id="truncated"),
-        pytest.param(lambda path: path.write_bytes(b""), True, id="empty"),
+        pytest.param(lambda path: path.write_bytes(b""), True, id="empty", marks=pytest.mark.slow),
         pytest.param(
             lambda path: pq.write_table(pa.table({"a": [1]}), path.with_name("0-foreign.parquet")), False, id="foreign"
         ),
@@ -381,8 +406,9 @@ def test_changed_option_is_scored_anew(harness: Commands, project: Project, grid
     assert requests(project.root / "results")["scored"] == 0
 
 
-def test_changed_template_is_scored_anew_and_the_other_is_not(harness: Commands, project: Project, grid: Grid) -> None:
-    harness.ok(*grid)
+def test_changed_template_is_scored_anew_and_the_other_is_not(
+    harness: Commands, project: Project, done: None, grid: Grid
+) -> None:
     path = project.root / "prompts/mood/plain.jinja"
     path.write_text(path.read_text().replace("Mood:", "Tone:"))
     changed = rows(harness, *grid)
@@ -391,8 +417,7 @@ def test_changed_template_is_scored_anew_and_the_other_is_not(harness: Commands,
     assert changed == rows(harness, "leaderboard"), "the latest run of a template counts"
 
 
-def test_new_template_costs_its_own_requests_alone(harness: Commands, project: Project, grid: Grid) -> None:
-    harness.ok(*grid)
+def test_new_template_costs_its_own_requests_alone(harness: Commands, project: Project, done: None, grid: Grid) -> None:
     project.write("prompts/mood/third.jinja", "---\nanswers: [bad, good]\n---\nIs it {{ text }}? {{ answer }}\n")
     harness.ok(*grid)
     assert requests(project.root / "results") == {
@@ -411,8 +436,7 @@ def test_changed_row_is_scored_anew_and_no_other(harness: Commands, project: Pro
     assert changed == rows(harness, *zero_shot, "--results", "other")
 
 
-def test_changed_demonstration_is_scored_anew(harness: Commands, project: Project, grid: Grid) -> None:
-    harness.ok(*grid)
+def test_changed_demonstration_is_scored_anew(harness: Commands, project: Project, done: None, grid: Grid) -> None:
     path = project.root / "data/mood/train.jsonl"
     path.write_text(path.read_text().replace("The ", "That "))
     changed = rows(harness, *grid)
@@ -436,16 +460,17 @@ def test_changed_gold_label_changes_the_table_and_costs_nothing(
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param((), id="again"),
+        pytest.param((), id="again", marks=pytest.mark.slow),
         pytest.param(("--rule", "sum,token,char,byte"), id="other rules"),
         pytest.param(("--limit", "7"), id="fewer items"),
-        pytest.param(("--shots", "2"), id="fewer shots"),
-        pytest.param(("--prompts", "terse"), id="fewer prompts"),
+        pytest.param(("--shots", "2"), id="fewer shots", marks=pytest.mark.slow),
+        pytest.param(("--prompts", "terse"), id="fewer prompts", marks=pytest.mark.slow),
         pytest.param(("--dtype", "float32", "--device", "cpu", "--demos", "fixed"), id="defaults spelled out"),
     ],
 )
-def test_what_was_scored_before_costs_nothing(harness: Commands, project: Project, grid: Grid, options: Grid) -> None:
-    harness.ok(*grid)
+def test_what_was_scored_before_costs_nothing(
+    harness: Commands, project: Project, done: None, grid: Grid, options: Grid
+) -> None:
     files = list((project.root / "results/scores").rglob("*"))
     said = harness.ok(*grid, *options)
     assert requests(project.root / "results")["scored"] == 0
@@ -454,9 +479,8 @@ def test_what_was_scored_before_costs_nothing(harness: Commands, project: Projec
 
 
 def test_same_model_under_another_name_is_not_scored_again(
-    harness: Commands, project: Project, grid: Grid, own_grid: Grid
+    harness: Commands, project: Project, done: None, grid: Grid, own_grid: Grid
 ) -> None:
-    harness.ok(*grid)
     harness.ok(*own_grid)
     assert requests(project.root / "results")["scored"] == 0
 
@@ -499,8 +523,9 @@ def test_fresh_stores_what_is_new(harness: Commands, project: Project, grid: Gri
     assert requests(project.root / "results")["scored"] == 0
 
 
-def test_fresh_tells_when_stored_scores_were_others(harness: Commands, project: Project, grid: Grid) -> None:
-    harness.ok(*grid)
+def test_fresh_tells_when_stored_scores_were_others(
+    harness: Commands, project: Project, done: None, grid: Grid
+) -> None:
     (path,) = (project.root / "results").glob("scores/*/*.parquet")
     table = pq.read_table(path, partitioning=None)
     spans = [[value - 3.0 for value in span] for span in table["logprobs"].to_pylist()]

@@ -22,6 +22,7 @@ from small_models import (
     distinct_rows,
     distinct_tokens,
     few_shot_rows,
+    naive_scores,
     pack,
     random_rows,
 )
@@ -60,7 +61,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "gemma2", "opt", "bloom", "mamba", "trocr"])
 def test_a_batch_of_any_size_scores_as_one_row_per_request(name: str, batch_tokens: int) -> None:
     model, rows = build(name), random_rows()
-    computed = assert_scored(RowScorer(model, batch_tokens=batch_tokens), pack(rows), score_rows(model, pack(rows)))
+    computed = assert_scored(RowScorer(model, batch_tokens=batch_tokens), pack(rows), naive_scores(name, rows))
     assert computed == sum(map(len, distinct_rows(rows)))
 
 
@@ -83,8 +84,8 @@ def test_the_rows_reach_what_is_special_about_a_model(name: str, change: dict[st
 @pytest.mark.parametrize("size", [1, 2, 30, HUGE])
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_no_size_changes_a_number(scorer: str, size: int) -> None:
-    model, requests = build("mistral"), pack(few_shot_rows())
-    assert_scored(SCORERS[scorer](model, size), requests, score_rows(model, requests))
+    rows = few_shot_rows()
+    assert_scored(SCORERS[scorer](build("mistral"), size), pack(rows), naive_scores("mistral", rows))
 
 
 @st.composite
@@ -171,8 +172,7 @@ def test_a_tree_computes_every_distinct_token_once_whatever_is_shared(rows: list
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_shares_score_as_the_whole_and_compute_their_paths_again(workers: int) -> None:
     model, rows = build("llama"), few_shot_rows() + few_shot_rows(seed=1)
-    requests = pack(rows)
-    expected = score_rows(model, requests)
+    requests, expected = pack(rows), naive_scores("llama", rows)
     plan = plan_requests(requests)
     parts = shares(plan, work_units(plan, 40), workers)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(rows)))
@@ -251,7 +251,7 @@ def test_a_batch_is_cut_so_that_its_logits_stay_small(
 @pytest.mark.parametrize("scorer", TREES)
 def test_a_tree_gives_no_more_rows_of_logits_than_fit(scorer: str, calls: list[tuple[int, int, int]]) -> None:
     model, rows = build("llama"), few_shot_rows()
-    expected = score_rows(model, pack(rows))
+    expected = naive_scores("llama", rows)
     calls.clear()
     made: Any = SCORERS[scorer](model, 64)
     made._width.logit_rows = 5

@@ -288,7 +288,7 @@ def uneven(counts: Counter[object], cells: int) -> bool:
 
 
 @pytest.mark.parametrize("strategy", SEEDED_STRATEGIES)
-@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_every_example_is_as_likely_at_every_place(strategy: Strategy, place: int) -> None:
     pool = pool_of([0, 1, 2, 0, 1, 2, 0, 1, 2])
     counts = Counter[object](draw(pool, place + 1, strategy, seed)[place] for seed in range(1800))

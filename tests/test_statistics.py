@@ -152,7 +152,7 @@ def f1(
     return float(f1_score(gold, row, labels=labels, average="macro", zero_division=0.0))
 
 
-@pytest.mark.parametrize("n_cells", [1, 3])
+@pytest.mark.parametrize("n_cells", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_bootstrap_is_that_of_a_direct_resampling(n_cells: int) -> None:
     """Ends of 1,000 resamples against 400 others: their Monte-Carlo error is a few thousandths to a hundredth."""
     gold, predictions = cells(60, n_cells, 0.6)
