@@ -12,6 +12,7 @@ import pytest
 from commands import Commands, Outcome
 from test_summary import SIGNATURE
 
+from harness import plots
 from harness.breakeven import selection_labels
 from harness.errors import UsageError
 from harness.records import Example, Prediction, digest
@@ -88,7 +89,10 @@ def store_baselines(seeds: int = 4, **changes: Any) -> None:
 
 
 def found(harness: Commands, *options: object) -> dict[str, Any]:
-    document = json.loads(harness.ok("breakeven", *options, "--json").out)
+    """What the command tells; its plots, which take most of its time, are drawn by tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw", lambda report, prefix: [])
+        document = json.loads(harness.ok("breakeven", *options, "--json").out)
     assert document["schema"] == 1
     return document  # type: ignore[no-any-return]
 
@@ -288,7 +292,7 @@ SCORES = "method,n,seed,score\n" + "".join(
 
 def test_a_table_of_scores_gives_the_papers_data_advantage(harness: Commands) -> None:
     Path("scores.csv").write_text(SCORES, encoding="utf-8")
-    (task,) = found(harness, "--csv", "scores.csv")["tasks"]
+    (task,) = json.loads(harness.ok("breakeven", "--csv", "scores.csv", "--json").out)["tasks"]
     assert (task["task"], task["n"]) == ("scores", None)
     assert [pair["data_advantage"]["mean"] for pair in task["pairs"]] == pytest.approx([50, 50, 50])
     # .6 at 100; half-way, in log n, from 100 to 200; .8 at 200.

@@ -154,7 +154,7 @@ def test_no_requests_give_no_scores(scorer: str) -> None:
 # What is computed
 
 
-@pytest.mark.parametrize("size", [1, 7, 40, HUGE])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 7, 40, HUGE])
 @pytest.mark.parametrize("scorer", TREES)
 @pytest.mark.parametrize("rows", [few_shot_rows(), random_rows(count=40)], ids=["few shots", "random"])
 def test_a_tree_computes_every_distinct_token_once(rows: list[Row], scorer: str, size: int) -> None:
