@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -68,11 +69,12 @@ def test_a_failure_ahead_is_known_before_its_place_is_reached() -> None:
         yield 1
         raise ValueError("second")
 
-    ahead = Ahead(values())
+    before, ahead = threading.active_count(), Ahead(values())
     ahead.check()
     ahead.start()
+    while threading.active_count() > before:
+        time.sleep(0.01)
     with pytest.raises(ValueError, match="second"):
-        while True:
-            ahead.check()
+        ahead.check()
     with pytest.raises(ValueError, match="second"):
         next(ahead)

@@ -190,29 +190,68 @@ def attend(
     """Attention by batches of blocks, as a function for the registry of transformers.
 
     Args:
-        query: [1, heads, T, width]; key and value [1, key heads, P + T, width]. The queries of heads that share a key
-            head stand behind each other in one head, so that keys and values are never copied for them.
+        query: [1, heads, T, width]; key and value [1, key heads, P + T, width]. Keys and values are never copied for
+            the heads that share them.
         softcap: logits x become softcap * tanh(x / softcap) (Gemma 2).
         s_aux: one more logit per head that takes probability and gives nothing (attention sinks of gpt-oss).
     """
     if kwargs.get("position_bias") is not None:
         raise NotImplementedError("a bias by index cannot follow a tree")
-    shared, group, width = key.shape[1], query.shape[1] // key.shape[1], value.shape[-1]
+    shared, group = key.shape[1], query.shape[1] // key.shape[1]
     grouped = query[0].reshape(shared, group, *query.shape[2:])
-    output = query.new_empty(query.shape[2], shared * group, width)
+    output = query.new_empty(query.shape[2], shared * group, value.shape[-1])
+    plain = softcap is None and s_aux is None
     for found in attention_mask.batches:  # type: ignore[union-attr]
         batch = found.on(query.device)
-        mask, count = batch.mask.to(query.dtype).repeat(1, group, 1)[:, None], len(batch.mask)
-        queries = grouped[:, :, batch.rows].reshape(shared, group, count, -1, query.shape[3])
-        queries = queries.permute(2, 0, 1, 3, 4).flatten(2, 3)
+        queries, mask = grouped[:, :, batch.rows], batch.mask.to(query.dtype)
         keys, values = (_columns(states[0], batch.columns) for states in (key, value))
-        if softcap is None and s_aux is None:
-            part = _plain(queries, keys, values, mask, scaling)
+        if plain and len(mask) == 1:
+            part = _viewed(queries, keys, values, mask, scaling)
         else:
-            part = _explicit(queries, keys, values, mask, scaling, softcap, s_aux)
-        part = part.reshape(count, shared, group, -1, width).permute(0, 3, 1, 2, 4)
+            part = _folded(queries, keys, values, mask, scaling, softcap, s_aux)
         output[batch.rows].view(part.shape).copy_(part)
     return output[None], None
+
+
+def _viewed(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """A single block: the heads that share keys and values see them through an expanded view.
+
+    Returns:
+        [queries, heads, width].
+    """
+    from torch.nn.functional import scaled_dot_product_attention
+
+    keys, values = (states[0, :, None].expand(-1, queries.shape[1], -1, -1) for states in (keys, values))
+    found = scaled_dot_product_attention(queries, keys, values, attn_mask=mask[0], scale=scaling)
+    return found.flatten(0, 1).transpose(0, 1)
+
+
+def _folded(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """Several blocks: the queries of heads that share keys and values stand behind each other, as those of one head.
+
+    Returns:
+        [blocks, queries, key heads, heads for each, width].
+    """
+    from torch.nn.functional import scaled_dot_product_attention
+
+    shared, group, _, width = queries.shape
+    parts = queries.reshape(shared, group, len(mask), -1, width).permute(2, 0, 1, 3, 4).flatten(2, 3)
+    mask = mask.repeat(1, group, 1)[:, None]
+    if softcap is None and sinks is None:
+        found = scaled_dot_product_attention(parts, keys, values, attn_mask=mask, scale=scaling)
+    else:
+        found = _explicit(parts, keys, values, mask, scaling, softcap, sinks)
+    return found.reshape(len(mask), shared, group, -1, values.shape[-1]).permute(0, 3, 1, 2, 4)
 
 
 @contextmanager
@@ -283,14 +322,6 @@ def _columns(states: torch.Tensor, columns: slice | torch.Tensor) -> torch.Tenso
         return states[None, :, columns]
     chosen = states.index_select(1, columns.flatten())
     return chosen.view(len(states), *columns.shape, -1).transpose(0, 1)
-
-
-def _plain(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float | None
-) -> torch.Tensor:
-    from torch.nn.functional import scaled_dot_product_attention
-
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
 
 def _explicit(
