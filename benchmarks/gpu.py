@@ -47,8 +47,13 @@ def matmul_rate(device: str, dtype: str, width: int) -> float:
 def row(name: str, subject: Subject, workload: Workload, lm_eval_items: int, rate: float) -> list[str]:
     requests = encode(subject, workload)
     plan = plan_requests(requests)
-    choice = next(Engines(subject.model, longest=int(plan.depth.max()) + 2).choices())
-    print(f"{name}: the probe chooses {choice.scorer.name}, {choice.deviation:.1e} from plain rows", flush=True)
+    probing = timed(lambda: next(Engines(subject.model, longest=int(plan.depth.max()) + 2).choices()))
+    choice = probing.value
+    print(
+        f"{name}, {subject.files.dtype}: in {probing.seconds:.1f} s the probe chooses {choice.scorer.name},"
+        f" {choice.deviation:.1e} from plain rows",
+        flush=True,
+    )
     work = Work.of(plan, subject.model)
 
     def scoring() -> None:

@@ -340,7 +340,8 @@ def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text:
         raise ModelError(
             f"{spec.name}: its files lack {len(absent)} weights of a causal language model, such as {absent[0]}"
         )
-    spilled = {str(place) for place in getattr(model, "hf_device_map", {}).values()} & {"cpu", "disk"}
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    spilled = (places or {weight.device.type for weight in model.parameters()}) & {"cpu", "disk"}
     if spilled and files.device != "cpu":
         notice(f"{spec.name}: does not fit on {files.device}; parts of it are kept on {' and '.join(sorted(spilled))}")
     model.eval()

@@ -9,7 +9,7 @@ make a batch, which is one call of a kernel: a GPU is kept busy by few large cal
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -255,7 +255,7 @@ def _folded(
 
 
 @contextmanager
-def tree_attention(model: Any, device: torch.device) -> Iterator[None]:
+def tree_attention(model: Any) -> Iterator[None]:
     """Have a model attend by blocks.
 
     Raises:
@@ -272,19 +272,9 @@ def tree_attention(model: Any, device: torch.device) -> Iterator[None]:
         raise NotImplementedError("the model's attention cannot be replaced")
     model.set_attn_implementation(NAME)
     try:
-        with kernels(device):
-            yield
+        yield
     finally:
         model.set_attn_implementation(before)
-
-
-def kernels(device: torch.device) -> AbstractContextManager[None]:
-    """On CUDA, attention by the kernel that reads masks: cuDNN's compiles a plan for every new shape."""
-    if device.type != "cuda":
-        return nullcontext()
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def masks(config: Any, full: Any, windowed: Any) -> Any:

@@ -36,8 +36,13 @@ class ScoredModel:
     """A causal language model as scorers call it."""
 
     def __init__(self, model: torch.nn.Module) -> None:
+        import torch
+
         self.module = cast(Any, model)
         self.device = input_device(model)
+        if self.device.type == "cuda":
+            # cuDNN's attention compiles a plan for every new shape, a fifth of a second each, and ours are many.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.n_vocabulary = _n_vocabulary(self.module)
         self.keeps_logits = "logits_to_keep" in inspect.signature(self.module.forward).parameters
 

@@ -20,7 +20,7 @@ REACHED = 0.5
 MULTIPLIED = {"cpu": 512}  # rows and columns of the matrices that are multiplied to measure it
 MULTIPLIED_ELSEWHERE = 4_096
 # Beyond these, more nodes at once gain nothing: the matrices fill the device.
-MOST = {"cpu": 512, "cuda": 8_192, "mps": 2_048}
+MOST = {"cpu": 512, "cuda": 16_384, "mps": 2_048}
 FILLED = {"cpu": 10_000_000, "cuda": 1_000_000_000}  # bytes of activations; a narrow model needs more nodes for as much
 MOST_UNBLOCKED = {"cpu": 256, "cuda": 2_048, "mps": 1_024}
 SHARE = 0.25  # of the free memory for what a forward holds

@@ -96,7 +96,7 @@ class TreeScorer:
         nodes, row = np.unique(plan.pair_node[pairs], return_inverse=True)
         columns = np.concatenate([cache.nodes, np.arange(begin, end)])
         stretch = Stretch(begin, end, columns, plan.end[columns], plan.depth[columns].astype(np.int64))
-        replaced = attention.tree_attention(model.module, model.device) if self._blocked else nullcontext()
+        replaced = attention.tree_attention(model.module) if self._blocked else nullcontext()
         with torch.inference_mode(), replaced:
             # A forward must give some logits; where no pair is read off, they are those of the last node.
             kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
