@@ -18,6 +18,7 @@ from harness.plan import Integers, Plan, plan_requests
 from harness.scorers import attention
 from harness.scorers.attention import Stretch
 from harness.scorers.base import ScoredModel, is_out_of_memory, on_device
+from harness.scorers.head import sliced_head
 from harness.scorers.memory import Width
 from harness.scorers.readout import Readout
 
@@ -97,7 +98,7 @@ class TreeScorer:
         columns = np.concatenate([cache.nodes, np.arange(begin, end)])
         stretch = Stretch(begin, end, columns, plan.end[columns], plan.depth[columns].astype(np.int64))
         replaced = attention.tree_attention(model.module) if self._blocked else nullcontext()
-        with torch.inference_mode(), replaced:
+        with torch.inference_mode(), replaced, sliced_head(model.module):
             # A forward must give some logits; where no pair is read off, they are those of the last node.
             kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
             logits = model.logits(
