@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+
 RESULTS ?= results
 
 .PHONY: demo test test-all check clean
@@ -13,10 +15,10 @@ demo: $(VENV)/installed
 	$(BIN)/harness run --tasks sst2 --shots 0,4 --data sample --results $(RESULTS)
 
 test: check
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: check
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

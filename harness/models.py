@@ -342,7 +342,7 @@ def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text:
         )
     places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
     spilled = (places or {weight.device.type for weight in model.parameters()}) & {"cpu", "disk"}
-    if spilled and files.device != "cpu":
+    if spilled and not files.device.startswith("cpu"):
         notice(f"{spec.name}: does not fit on {files.device}; parts of it are kept on {' and '.join(sorted(spilled))}")
     model.eval()
     _check_causal(model, spec.name)

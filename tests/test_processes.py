@@ -67,6 +67,25 @@ def test_two_processes_share_the_work_and_print_what_one_prints(project: Project
 
 
 @pytest.mark.slow
+def test_two_processes_agree_on_rounds(project: Project, tiny_gpt2: Path) -> None:
+    """A round for each cell, which one process encodes no faster than the other scores."""
+    driver = project.write(
+        "driver.py",
+        "from harness import cli, grid\ngrid.ROUND_TOKENS = 1\nif __name__ == '__main__':\n    cli.main()\n",
+    )
+    one = run(command(ALONE, tiny_gpt2, "--results", "one"))
+    started = command([*TOGETHER, str(driver)], tiny_gpt2, "--results", "two")
+    place = started.index(str(driver))
+    two = run([*started[: place + 1], *started[place + 3 :]])  # in place of -m harness
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    assert json.loads(one.stdout) == json.loads(two.stdout)
+    single, double = manifest("one"), manifest("two")
+    assert double["model"]["processes"] == 2
+    assert single["requests"] == double["requests"]
+    assert [key for key, _ in stored("one")] == [key for key, _ in stored("two")]
+
+
+@pytest.mark.slow
 def test_a_mistake_is_told_once(project: Project, tiny_gpt2: Path) -> None:
     done = run(command(TOGETHER, tiny_gpt2, "--prompts", "terze"))
     assert done.returncode != 0

@@ -33,7 +33,7 @@ def arguments(model: Path, results: str, *more: str) -> list[str]:
 
 
 def manifest(results: str) -> dict[str, Any]:
-    path = max(Path(results).glob("runs/*/manifest.json"), key=lambda path: path.parent.name)
+    path = max(Path(results).glob("runs/*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
