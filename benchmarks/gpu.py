@@ -1,6 +1,6 @@
 """Scores 16-shot sentiment with models of the shape of Llama 8B and 1B on a CUDA device, beside lm-eval.
 
-    python -m benchmarks.gpu                                  # needs about 25 GB of the device's memory
+    python -m benchmarks.gpu                                  # needs 75 GB of the device's memory, most for lm-eval
     python -m benchmarks.gpu --models llama-1b --dtypes bfloat16,float16,float32 --without-lm-eval
     python -m benchmarks.gpu --device cpu --small             # tries the program itself, with a tiny model
 

@@ -31,8 +31,8 @@ from harness.sources import row_source
 from harness.tasks import Catalogue, Task
 from harness.templates import Template, find_templates, load_templates
 
-# A round ends with the cell with which it has as many, about a second's work. The first is encoded before scoring
-# begins, and the others beside it.
+# The first round ends with the cell with which it has as many, about a second's work; each later one has twice as many
+# as that before it. The first is encoded before scoring begins, and the others beside it.
 ROUND_TOKENS = 1 << 22
 
 
@@ -69,7 +69,7 @@ class EncodedGrid:
     ``rows[i][j]`` of them. ``companions[i]`` are what cell ``i`` is compared with, by name.
 
     The first round of requests is there at once. The others, of a large grid, are encoded while earlier ones are
-    scored; the lists are complete when all rounds have been taken.
+    scored; the lists are complete when all rounds have been taken, and what goes wrong in one is raised in its place.
     """
 
     def __init__(self) -> None:
@@ -79,6 +79,7 @@ class EncodedGrid:
         self._distinct = _Distinct()
         self._first = Requests.concatenate([])
         self._later: Ahead[Requests] = Ahead(iter(()))
+        self.closed = False
 
     def rounds(self) -> Iterator[Requests]:
         """The distinct requests, in order, to be taken once.
@@ -91,13 +92,16 @@ class EncodedGrid:
         yield from self._later
 
     def known(self) -> int:
-        """How many distinct requests there are so far.
-
-        Raises:
-            HarnessError: as ``rounds``, as soon as it is known.
-        """
-        self._later.check()
+        """How many distinct requests there are so far."""
         return len(self._distinct)
+
+    def check(self) -> None:
+        """Raises what goes wrong in a later round, as soon as it has."""
+        self._later.check()
+
+    def close(self) -> None:
+        """Encode no more cells."""
+        self.closed = True
 
     def encode(self, cell: PlannedCell, encoder: Encoder) -> Requests:
         """Add a cell; gives those of its requests that no earlier one has."""
@@ -179,8 +183,8 @@ def encode_cells(cells: Sequence[PlannedCell], encoder: Encoder, reporter: Repor
     grid = EncodedGrid()
     rest = iter(cells)
     with reporter.track("rendering", sum(len(cell.items) for cell in cells), "prompts") as advance:
-        first = next(_rounds(grid, rest, encoder, advance), Requests.concatenate([]))
-    grid.begin(first, _rounds(grid, rest, encoder))
+        first = next(_rounds(grid, rest, encoder, ROUND_TOKENS, advance), Requests.concatenate([]))
+    grid.begin(first, _rounds(grid, rest, encoder, 2 * ROUND_TOKENS))
     return grid
 
 
@@ -188,15 +192,18 @@ def _rounds(
     grid: EncodedGrid,
     cells: Iterator[PlannedCell],
     encoder: Encoder,
+    size: int,
     advance: Advance = lambda count, total=None: None,
 ) -> Iterator[Requests]:
     parts: list[Requests] = []
     for cell in cells:
+        if grid.closed:
+            return
         parts.append(grid.encode(cell, encoder))
         advance(len(cell.items))
-        if sum(len(part.tokens) for part in parts) >= ROUND_TOKENS:
+        if sum(len(part.tokens) for part in parts) >= size:
             yield Requests.concatenate(parts)
-            parts = []
+            parts, size = [], 2 * size  # few rounds, so that little is looked up or computed again
     if parts:
         yield Requests.concatenate(parts)
 

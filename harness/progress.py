@@ -95,4 +95,10 @@ class ConsoleReporter(QuietReporter):
             return
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(what, total=total)
-            yield lambda count, total=None: progress.update(task, advance=count, total=total)
+
+            def advance(count: int, total: int | None = None) -> None:
+                if total is not None:
+                    progress.tasks[0].total = total  # update() would forget the rate
+                progress.update(task, advance=count)
+
+            yield advance

@@ -2,8 +2,8 @@
 
     tasks, data, templates -> prompts -> requests -> known scores + new scores -> predictions -> a stored run
 
-Everything before scoring is done and checked first, so that a mistake in any template or row shows before a model is
-loaded.
+Every task, template and row is read and checked before a model is loaded, and all prompts of a small grid are rendered;
+of a large one, those that are scored first.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Session:
     def finish(self, cells: Sequence[PlannedCell], encoded: EncodedGrid, split: Role) -> list[FinishedCell]:
         """Score and decide; ``split`` is the role whose items the cells hold."""
         with self.clock.stage("scoring"):
-            sums = self.scoring.sums(encoded.rounds(), encoded.known)
+            sums = self.scoring.sums(encoded)
         finished = []
         with self.clock.stage("deciding"):
             for planned, cell, rows, companions in zip(

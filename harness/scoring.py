@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ from harness.scorers import EngineName, Engines, Scorer, borders, spot_check
 
 if TYPE_CHECKING:
     import torch
+
+Found = tuple[npt.NDArray[np.int64], Scores]
 
 COMMIT_SECONDS = 2.0
 UNIT_TOKENS = 1_024  # of the units that processes share out among themselves
@@ -51,6 +53,26 @@ class Report:
     scored: int = 0
     tokens: int = 0
     peak_memory: int | None = None
+
+
+class Rounds(Protocol):
+    """A grid's requests, which may still be encoded while the first are scored."""
+
+    def rounds(self) -> Iterator[Requests]:
+        """The requests; raises HarnessError where one cannot be made."""
+        ...
+
+    def known(self) -> int:
+        """How many there are so far."""
+        ...
+
+    def check(self) -> None:
+        """Raises what goes wrong in a later round, as soon as it has."""
+        ...
+
+    def close(self) -> None:
+        """Make no more."""
+        ...
 
 
 class Scoring:
@@ -81,33 +103,32 @@ class Scoring:
         self._fresh = fresh or engine is not None  # a named engine is asked for what it gives, not for what is stored
         self._engine = engine
         self._scorer: Scorer | None = None
-        self._tried = 0  # the longest input that the scorer is known to be right for
+        self._border = self._checked = 0  # up to where the scorer was probed, and compared on real requests
         self._recomputed, self._worst = 0, 0.0  # stored scores, and how far off the worst of them was
+        self._before = 0, 0  # scores from the store, and scored, of earlier grids
         self.report = Report()
 
-    def sums(self, rounds: Iterable[Requests], known: Callable[[], int]) -> npt.NDArray[np.float64]:
+    def sums(self, grid: Rounds) -> npt.NDArray[np.float64]:
         """Total log-probability of each request in nats, of all rounds; shape [n requests].
 
         A round is scored as one trie; what it shares with an earlier one is computed again.
 
-        Args:
-            known: how many requests there are in all rounds, as far as is known; it may raise, which ends scoring.
-
         Raises:
-            HarnessError: the model or the disk failed; what was scored before is stored.
+            HarnessError: the model or the disk failed, or a later round; what was scored before is stored.
             InterruptedRunError: Ctrl-C.
         """
-        before, found = self.report.from_store, []
+        self._grid, self._before, found = grid, (self.report.from_store, self.report.scored), []
         self._recomputed, self._worst = 0, 0.0
-        with self._reporter.track("scoring", known(), "answers") as advance:
+        with self._reporter.track("scoring", grid.known(), "answers") as advance:
             try:
-                found = [self._round(requests, known, advance) for requests in rounds]
+                found = [self._round(requests, advance) for requests in grid.rounds()]
             finally:
+                grid.close()
                 self._store.compact()
         sums = np.concatenate(found)
         for path in dict.fromkeys(self._store.damaged):
             self._reporter.remark(f"{path}: damaged, not read")
-        if len(sums) and self.report.from_store - before == len(sums):
+        if len(sums) and self.report.from_store - self._before[0] == len(sums):
             self._reporter.remark(f"all {len(sums):,} scores were in the store, so the model was not loaded")
         if self._recomputed:
             self._reporter.remark(
@@ -115,24 +136,25 @@ class Scoring:
             )
         return sums
 
-    def _round(self, requests: Requests, known: Callable[[], int], advance: Advance) -> npt.NDArray[np.float64]:
+    def _round(self, requests: Requests, advance: Advance) -> npt.NDArray[np.float64]:
         # One process looks, so that all agree on what is missing while others may already be adding to the store.
-        found_at, found = self._processes.from_main(self._store.find(requests.keys))
+        looked_up = self._store.find(requests.keys) if self._processes.main else None
+        found_at, found = cast("Found", self._processes.from_main(looked_up))
         stored = found_at >= 0
         sums = np.full(len(requests), np.nan)
         sums[stored] = found.sums[found_at[stored]]
         missing = np.arange(len(requests)) if self._fresh else np.flatnonzero(~stored)
         self.report.distinct += len(requests)
         self.report.from_store += len(requests) - len(missing)
-        advance(len(requests) - len(missing), known())
+        advance(len(requests) - len(missing), self._grid.known())
         if not len(missing):
             return sums
-        looked_up = sums.copy()
+        before = sums.copy()
         already = {bytes(key) for key in requests.keys[stored]}
         own = self._share(requests.take(missing))
         report, (scored, tokens) = self.report, (self.report.scored, self.report.tokens)
         with peak_memory(self._provenance.get("device", "cpu")) as peak:
-            mine = self._score(own, already, lambda count: advance(count * self._processes.count, known()))
+            mine = self._score(own, already, advance)
         report.peak_memory = max(filter(None, (report.peak_memory, peak.bytes if len(own) else None)), default=None)
         work = replace(report, scored=report.scored - scored, tokens=report.tokens - tokens)
         place = {bytes(key): row for row, key in enumerate(requests.keys)}
@@ -140,9 +162,10 @@ class Scoring:
             sums[[place[bytes(key)] for key in keys]] = values
             if rank != self._processes.rank:
                 self._add(theirs)
+        advance(len(missing) - len(own))
         if self._fresh and stored.any():
             self._recomputed += int(stored.sum())
-            self._worst = max(self._worst, float(np.abs(sums - looked_up)[stored].max()))
+            self._worst = max(self._worst, float(np.abs(sums - before)[stored].max()))
         return sums
 
     def _share(self, requests: Requests) -> Requests:
@@ -153,7 +176,7 @@ class Scoring:
         parts = shares(plan, work_units(plan, UNIT_TOKENS), self._processes.count)
         return requests.take(parts[self._processes.rank])
 
-    def _score(self, requests: Requests, already: set[bytes], advance: Callable[[int], None]) -> Scores:
+    def _score(self, requests: Requests, already: set[bytes], advance: Advance) -> Scores:
         """Score all requests, committing every few seconds what is finished and not stored ``already``."""
         if not len(requests):
             return Scores.concatenate([])
@@ -170,32 +193,44 @@ class Scoring:
             finished.extend(pending)
             pending.clear()
 
-        last, due = time.monotonic(), self.report.scored + len(requests)
+        last = time.monotonic()
         try:
             for scores, tokens in scorer.score(requests):
                 pending.append(scores)
                 self.report.tokens += tokens
                 self.report.scored += len(scores)
-                advance(len(scores))
+                advance(len(scores), self._grid.known())
+                if self._processes.count == 1:  # several must end at the same place
+                    self._grid.check()
                 if time.monotonic() - last > COMMIT_SECONDS:
                     commit()
                     last = time.monotonic()
         except KeyboardInterrupt as error:
+            stored, scored = self._before
+            done, due = self.report.scored - scored, self._grid.known() - (self.report.from_store - stored)
             raise InterruptedRunError(
-                f"interrupted: {self.report.scored:,} of {due:,} scores are stored; the same command goes on from there"
+                f"interrupted: {done:,} of {due:,} scores are stored; the same command goes on from there"
             ) from error
         finally:
             commit()
         return Scores.concatenate(finished)
 
     def _scorer_for(self, requests: Requests) -> Scorer:
-        """The scorer in use, or another if these requests are longer than those that it was chosen for."""
+        """The scorer in use, or another if it is not right for these requests, where they are longer than before."""
         longest = int(requests.lengths.max()) - 1
-        if self._scorer is None or longest > self._tried:
-            self._scorer = self._choose(requests)
-            beyond = [border for border in borders(self._load().config) if border >= longest]
-            self._tried = min(beyond, default=sys.maxsize)  # up to here, no model changes its ways
-        return self._scorer
+        scorer, model = self._scorer, self._load()
+        if scorer and longest <= self._border and longest > 2 * self._checked:
+            deviation, accepted = spot_check(scorer, model, requests)
+            if accepted:
+                self.report.deviation, self._checked = max(self.report.deviation or 0.0, deviation), longest
+            else:
+                scorer = None
+        if scorer is None or longest > self._border:
+            scorer, self._checked = self._choose(requests), longest
+            beyond = [border for border in borders(model.config) if border >= longest]
+            self._border = min(beyond, default=sys.maxsize)
+        self._scorer = scorer
+        return scorer
 
     def _choose(self, requests: Requests) -> Scorer:
         """The first engine that the probe accepts and that scores some of the requests as plain rows do."""

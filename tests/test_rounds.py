@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from commands import Commands
 from conftest import Project
 from naive import score_rows
-from small_models import Row, build_new, pack
+from small_models import VOCABULARY, build_new, pack
 
 from harness import grid
+from harness.columns import Requests
 from harness.encode import Encoder
 from harness.errors import ModelError
 from harness.processes import Processes
@@ -91,25 +93,62 @@ def test_what_fails_in_a_later_round_ends_the_run_and_loses_nothing(
     assert (requests["from store"], requests["scored"]) == (kept, requests["distinct"] - kept)
 
 
+class Given:
+    """Rounds of requests that are all known; ``after`` is called when each has been scored."""
+
+    def __init__(self, rounds: list[Requests], after: Callable[[], object] = lambda: None) -> None:
+        self._rounds, self._after = rounds, after
+        self.closed = False
+
+    def rounds(self) -> Iterator[Requests]:
+        for requests in self._rounds:
+            yield requests
+            self._after()
+
+    def known(self) -> int:
+        return sum(map(len, self._rounds))
+
+    def check(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def random_requests(*lengths: int) -> Requests:
+    rng = np.random.default_rng(0)
+    return pack([(rng.integers(0, VOCABULARY, length).tolist(), length - 3) for length in lengths])
+
+
+def scoring_of(model: Any, folder: Path) -> Scoring:
+    return Scoring(lambda: model, ScoreStore(folder, "m", "float32"), Processes(), QuietReporter(), provenance={})
+
+
 def test_an_engine_is_chosen_again_for_requests_beyond_a_border(tmp_path: Path) -> None:
     """The frequencies of this model change at 32 tokens: up to there a tree is right, beyond it only rows are."""
-    model = build_new("llama_dynamic")
-    rng = np.random.default_rng(0)
-
-    def rows(*lengths: int) -> list[Row]:
-        return [(rng.integers(0, 101, length).tolist(), length - 3) for length in lengths]
-
-    requests = pack(rows(20, 12, 30) + rows(60, 25, 40))
+    model, requests = build_new("llama_dynamic"), random_requests(20, 12, 30, 60, 25, 40)
     expected = score_rows(model, requests, copies=True)
-    scoring = Scoring(lambda: model, ScoreStore(tmp_path, "m", "float32"), Processes(), QuietReporter(), provenance={})
-    engines = []
-
-    def rounds() -> Any:
-        yield requests.take(np.arange(3))
-        engines.append(scoring.report.engine)
-        yield requests.take(np.arange(3, 6))
-        engines.append(scoring.report.engine)
-
-    sums = scoring.sums(rounds(), lambda: 6)
+    scoring, engines = scoring_of(model, tmp_path), list[str | None]()
+    rounds = [requests.take(np.arange(3)), requests.take(np.arange(3, 6))]
+    given = Given(rounds, lambda: engines.append(scoring.report.engine))
+    sums = scoring.sums(given)
     assert engines == ["tree", "rows"]
+    assert given.closed
     assert sums == pytest.approx([sum(values) for values, _ in expected], rel=0, abs=3e-5)
+
+
+def test_an_engine_is_compared_with_rows_again_where_requests_are_twice_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, checked = random_requests(20, 12, 30, 25, 61, 40), []
+
+    def check(scorer: Any, model: Any, shown: Requests) -> tuple[float, bool]:
+        checked.append(int(shown.lengths.max()))
+        return 0.001 * len(checked), len(checked) != 2  # the second time, it is found to be off
+
+    monkeypatch.setattr("harness.scoring.spot_check", check)
+    scoring = scoring_of(build_new("llama"), tmp_path)
+    scoring.sums(Given([requests.take(np.arange(begin, begin + 2)) for begin in (0, 2, 4)]))
+    assert checked == [20, 61, 61]  # not at 30; at 61, and when another is chosen
+    assert scoring.report.engine == "tree"
+    assert scoring.report.deviation == pytest.approx(0.003)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from harness.plan import Integers
-from harness.scorers.base import on_device
+from harness.scorers.base import ScoredModel, on_device
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +26,8 @@ NAME = "harness_tree"  # in the registry of attention functions of transformers
 
 # Queries per block: small ones skip more columns, large ones fill the device.
 BLOCK = {"cpu": 64, "cuda": 128, "mps": 256}
-# Logits of a head that a batch of blocks may come to; 0: every block by itself.
-BATCH_LOGITS = {"cuda": 2_000_000}
+# Logits that a batch of blocks may come to, of all heads; where there is no number, every block is by itself.
+BATCH_LOGITS = {"cuda": 64_000_000}
 WASTE = 1.25  # blocks of different widths share a batch while its columns are at most this many times theirs
 # Kernels of CUDA want rows of a mask to begin at multiples of so many entries, or copy it in every layer.
 ALIGNED = {"cuda": 8}
@@ -72,6 +72,12 @@ class Batch:
             columns = self.columns if isinstance(self.columns, slice) else self.columns.to(device)
             self._elsewhere[device] = Batch(self.rows, columns, self.mask.to(device))
         return self._elsewhere[device]
+
+
+def batch_logits(model: ScoredModel) -> int:
+    """How many logits of a head a batch of blocks may come to."""
+    heads = getattr(model.module.config.get_text_config(), "num_attention_heads", None)
+    return BATCH_LOGITS.get(model.device.type, 0) // (heads if isinstance(heads, int) else 64)
 
 
 def visible(stretch: Stretch, device: torch.device, window: int | None = None) -> torch.Tensor:

@@ -73,7 +73,7 @@ class ScoredModel:
 
 
 def on_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
-    """A copy on a device; CUDA's is made without waiting for what the device is doing."""
+    """The values on a device; a copy on CUDA is made without waiting for what the device is doing."""
     import torch
 
     found = torch.from_numpy(np.require(values, requirements=["C", "W"]))

@@ -18,7 +18,8 @@ FEWEST = 64
 # Of the rate of a plain product of matrices, what the first forward is reckoned with, before any was timed.
 REACHED = 0.6
 MULTIPLIED = {"cpu": 512}  # rows and columns of the matrices that are multiplied to measure it
-MULTIPLIED_ELSEWHERE = 4_096
+MULTIPLIED_ELSEWHERE = 2_048
+UNMEASURED = 1e11  # operations per second, where even these do not fit, or the device cannot multiply such numbers
 # Beyond these, more nodes at once gain nothing: the matrices fill the device.
 MOST = {"cpu": 512, "cuda": 16_384, "mps": 2_048}
 FILLED = {"cpu": 10_000_000, "cuda": 1_000_000_000}  # bytes of activations; a narrow model needs more nodes for as much
@@ -83,15 +84,18 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     import torch
 
     size = MULTIPLIED.get(device.type, MULTIPLIED_ELSEWHERE)
-    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
 
     def seconds() -> float:
         begin = time.perf_counter()
-        torch.mm(left, right)[0, 0].item()  # waits for the device
+        torch.mm(matrix, matrix)[0, 0].item()  # waits for the device
         return time.perf_counter() - begin
 
-    seconds()
-    return 2 * size**3 / min(seconds(), seconds())
+    try:
+        matrix = torch.ones(size, size, device=device, dtype=dtype)
+        seconds()
+        return 2 * size**3 / min(seconds(), seconds())
+    except (RuntimeError, MemoryError):
+        return UNMEASURED
 
 
 def free_memory(device: torch.device) -> int:

@@ -50,7 +50,7 @@ class TreeScorer:
         self._model = ScoredModel(model)
         self._blocked = blocked
         self._block = block or attention.BLOCK.get(self._model.device.type, 256)
-        self._batch = attention.BATCH_LOGITS.get(self._model.device.type, 0) if batch is None else batch
+        self._batch = attention.batch_logits(self._model) if batch is None else batch
         self._width = Width.fixed(width) if width else Width.of(self._model, blocked=blocked)
 
     def score(self, requests: Requests) -> Iterator[tuple[Scores, int]]:
@@ -58,12 +58,11 @@ class TreeScorer:
         plan = plan_requests(requests)
         readout = Readout(plan, requests)
         cache = PathCache()
-        begin = 0
+        begin, timed, since = 0, 0, time.monotonic()
         while begin < plan.n_nodes:
             end = self._end(plan, begin)
-            since = time.monotonic()
             try:
-                self._compute(plan, begin, end, cache, readout)
+                waited = self._compute(plan, begin, end, cache, readout)
                 cache.keep(plan, begin, end)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -75,9 +74,13 @@ class TreeScorer:
                     ) from error
                 self._width.halve(end - begin)
                 continue
-            self._width.observe(end - begin, time.monotonic() - since)
+            if waited:
+                self._width.observe(end - timed, time.monotonic() - since)
+                timed = end
             yield readout.completed(), end - begin
             begin = end
+            if waited:
+                since = time.monotonic()
 
     def _end(self, plan: Plan, begin: int) -> int:
         """How far the next forward goes: as far as its nodes, and the logits that it must give, stay bounded."""
@@ -89,7 +92,8 @@ class TreeScorer:
                 end = int(nodes[self._width.logit_rows])
         return min(end, begin + self._width.logit_rows) if not self._model.keeps_logits else end
 
-    def _compute(self, plan: Plan, begin: int, end: int, cache: PathCache, readout: Readout) -> None:
+    def _compute(self, plan: Plan, begin: int, end: int, cache: PathCache, readout: Readout) -> bool:
+        """Whether it waited for the device to be done, as it must to read something off."""
         import torch
 
         model = self._model
@@ -111,6 +115,7 @@ class TreeScorer:
             )
             if len(pairs):
                 readout.fill(pairs, logits[0], row)
+        return len(pairs) > 0 or self._model.device.type == "cpu"
 
     def _mask(self, stretch: Stretch) -> Any:
         config, device, dtype = (
