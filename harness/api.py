@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from harness import tables
 from harness.baselines import BaselineOptions, run_baselines
+from harness.cell_results import read_cells
 from harness.class_report import ClassReport, class_report
 from harness.options import RunOptions
 from harness.order_choice import permuted_scores
@@ -19,7 +20,7 @@ from harness.progress import Reporter
 from harness.run_store import StoredRun, stored_run, stored_runs
 from harness.runner import run as run_grid
 from harness.shots import Measure, choose_order
-from harness.summary import Row, notices, read_cells, summarise
+from harness.summary import Row, notices, summarise
 
 __all__ = ["Leaderboard", "Result", "baseline", "choose_order", "leaderboard", "run"]
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.cell_results import read_cells
 from harness.errors import UsageError, suggest
 from harness.paired import Comparison, adjust, compare
 from harness.power import detectable_difference
 from harness.run_store import StoredRun, stored_runs
-from harness.summary import Row, read_cells, summarise
+from harness.summary import Row, summarise
 
 # What a side may be narrowed by, and what rows of two sides are matched by.
 KEYS = (

@@ -7,60 +7,25 @@ items, scoring rule, demonstration strategy, dtype and BOS policy each make a ro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from harness.calibrate import TRANSDUCTIVE
-from harness.errors import UsageError, suggest
+from harness.cell_results import ROW_KEY, CellResult
 from harness.metrics import METRICS, Ints, confusion, pair_index
 from harness.paired import adjust, compare, difference_interval
 from harness.power import detectable_difference, detectable_single
 from harness.records import digest
-from harness.run_store import StoredRun
 from harness.statistics import Interval, bootstrap_interval, mean_interval, standard_error
 
 Floats = npt.NDArray[np.float64]
 _MOST_NAMED = 3  # rows in one notice
 # What tells rows apart that share model, task and k.
 _TELLING = ("demos", "demo_encoder", "demo_order", "rule", "calibration", "dtype")
-
-# What makes two cells comparable enough to share a row, besides their items.
-ROW_KEY = (
-    "task", "task_reading", "data", "data_hash", "pool_hash", "role", "split", "shots", "demos",
-    "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "rule", "calibration", "control",
-    "model", "model_fingerprint", "tokenizer_hash", "dtype", "bos", "kind", "method", "labels_used", "method_version",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class CellResult:
-    """The stored predictions of one cell. Arrays are by item, sorted by item id; shape [n]."""
-
-    signature: Mapping[str, Any]
-    metrics: Sequence[str]
-    labels: Sequence[str] | None
-    created: str
-    item_ids: Sequence[str]
-    gold: Ints
-    prediction: Ints  # -1: none
-    status: Sequence[str]
-    close: int
-    dropped: int  # items whose prompt lost demonstrations for length
-    clusters: Ints | None
-    probabilities: Floats | None = None  # of the labels, shape [n, labels], nan where a prompt did not fit
-    selection_labels: int = 0  # labels of other items by which its prompt was chosen
-
-    @property
-    def items_hash(self) -> str:
-        return digest(list(self.item_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,90 +171,6 @@ class Row:
             "task_reading": known["task_reading"],
             "tokenizer_hash": known["tokenizer_hash"],
         }
-
-
-def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[CellResult]:
-    """The cells of finished runs; ``tasks``, names or patterns, keeps those alone.
-
-    Raises:
-        UsageError: a name or pattern that fits no task of any run.
-        HarnessError: a file is damaged.
-    """
-    found: list[CellResult] = []
-    present: set[str] = set()
-    for run in runs:
-        if not run.finished:
-            continue
-        cells = {cell["id"]: cell for cell in run.manifest["cells"]}
-        present |= {cell["signature"]["task"] for cell in cells.values()}
-        wanted = {key: cell for key, cell in cells.items() if not tasks or _fits(cell["signature"]["task"], tasks)}
-        if wanted:
-            found += _cells(run, wanted)
-    for pattern in tasks:
-        if not any(_fits(task, [pattern]) for task in present):
-            raise UsageError(
-                f"no stored run has the task {pattern!r}{suggest(pattern, sorted(present), what='tasks with runs')}"
-            )
-    return found
-
-
-def _fits(task: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(task, pattern) for pattern in patterns)
-
-
-def _cells(run: StoredRun, wanted: Mapping[str, Mapping[str, Any]]) -> list[CellResult]:
-    table = run.predictions()
-    results = []
-    for key, cell in wanted.items():
-        part = table.filter(pc.equal(table["cell"], key)).sort_by("item_id")
-        results.append(_cell(part, cell, run.manifest["created"]))
-    return results
-
-
-def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
-    prediction = [json.loads(text) for text in part["prediction"].to_pylist()]
-    status = part["status"].to_pylist()
-    cluster = part["cluster"].to_pylist()
-    margin, tolerance = part["margin"].to_numpy(), part["tolerance"].to_numpy()
-    shots = part["shots"].to_numpy()
-    decided = np.array([s == "ok" for s in status])
-    signature = _completed(cell["signature"])
-    asked = signature["shots"] or 0
-    return CellResult(
-        signature=signature,
-        metrics=cell["metrics"],
-        labels=cell["labels"],
-        created=created,
-        item_ids=part["item_id"].to_pylist(),
-        gold=np.array([json.loads(text) for text in part["gold"].to_pylist()], np.int64),
-        prediction=np.array([-1 if value is None else value for value in prediction], np.int64),
-        status=status,
-        close=int(((margin < tolerance) & decided).sum()),
-        dropped=int(sum(k < asked and s != "too_long" for k, s in zip(shots, status, strict=True))),
-        clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
-        probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
-        selection_labels=cell.get("selection_labels", 0),
-    )
-
-
-def _completed(signature: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's signature with the keys that an earlier version had not: then all cells were prompts, and ``method`` was
-    the version."""
-    known = {**dict.fromkeys((*ROW_KEY, "order")), **signature}
-    if known["kind"] is None:
-        known |= {"kind": "prompt", "method": None, "method_version": known["method"]}
-        known["labels_used"] = known["shots"]
-    return known
-
-
-def _probabilities(scores: Sequence[Sequence[float]], labels: Sequence[str] | None) -> Floats | None:
-    """Label probabilities from log-scale scores; None for options of each item's own, and where nothing fitted."""
-    if labels is None or not any(scores):
-        return None
-    width = max(map(len, scores))
-    table = np.array([row if len(row) == width else [np.nan] * width for row in scores])
-    shifted = np.exp(table - table.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def summarise(cells: Iterable[CellResult]) -> list[Row]:

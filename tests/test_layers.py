@@ -22,7 +22,7 @@ metrics statistics learning_curves paired power variance prompteval reliability 
 tasks row_files hub_data sources data templates fingerprint score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls run_store order_choice
-summary sensitivity class_report tables show compare
+cell_results summary sensitivity class_report tables show compare
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
 models

@@ -11,9 +11,10 @@ from commands import Commands
 from conftest import Project
 from sklearn.metrics import brier_score_loss
 
+from harness.cell_results import read_cells
 from harness.run_store import stored_runs
 from harness.sensitivity import sensitivity
-from harness.summary import read_cells, summarise
+from harness.summary import summarise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from scipy import stats
 
 from harness import tables
-from harness.summary import CellResult, Row, notices, summarise
+from harness.cell_results import CellResult
+from harness.summary import Row, notices, summarise
 
 SIGNATURE: dict[str, Any] = {
     "kind": "prompt",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.breakeven.wanted import Wanted
+from harness.cell_results import CellResult
 from harness.run_store import StoredRun
-from harness.summary import CellResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from harness.breakeven.costs import baseline_cost, prompt_cost
 from harness.breakeven.pairs import RESAMPLES, SEED, pairs_of, trained_curve
 from harness.breakeven.report import Baseline, Budget, Prompt, Report
 from harness.breakeven.wanted import Wanted
+from harness.cell_results import ROW_KEY, CellResult, read_cells
 from harness.errors import HarnessError, UsageError, suggest
 from harness.learning_curves import accuracies, corpus_scores, item_weights, level
 from harness.metrics import METRICS, Floats, Ints, confusion, pair_index
 from harness.records import digest
 from harness.run_store import StoredRun, stored_runs
-from harness.summary import ROW_KEY, CellResult, read_cells
 
 # Strategies that show each item demonstrations of its own: the labels of the whole pool are needed.
 _WHOLE_POOL = ("per-item", "bm25", "knn", "mmr")

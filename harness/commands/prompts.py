@@ -24,10 +24,11 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
 
     The options may also stand in a YAML file, under the same names: harness run grid.yaml
     """
+    from harness.cell_results import read_cells
     from harness.options import RunOptions
     from harness.run_store import stored_run
     from harness.runner import run
-    from harness.summary import notices, read_cells, summarise
+    from harness.summary import notices, summarise
 
     chosen = wanted_format(format_, as_json)
     values = given(grid, model_arg, typed)
@@ -63,9 +64,10 @@ def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typ
     run once on the split that is reported, which played no part in the choice.
     """
     from harness import select
+    from harness.cell_results import read_cells
     from harness.options import RunOptions
     from harness.run_store import stored_run
-    from harness.summary import notices, read_cells, summarise
+    from harness.summary import notices, summarise
 
     reporter = console_reporter()
     found = select.select(RunOptions.read(given(None, model_arg, typed)), budget, reporter)

@@ -24,8 +24,9 @@ def leaderboard_command(
     tasks: str | None, results: Path, format_: str, as_json: bool, sensitivity: bool, report: bool
 ) -> None:
     """Rank all stored runs, task by task."""
+    from harness.cell_results import read_cells
     from harness.run_store import stored_runs
-    from harness.summary import notices, read_cells, summarise
+    from harness.summary import notices, summarise
 
     chosen = wanted_format(format_, as_json)
     if sensitivity and report:

@@ -52,8 +52,9 @@ def baseline_command(format_: str, as_json: bool, **typed: Any) -> None:
     A task with a thousand labels or fewer takes seconds. What was trained before is read, not trained again.
     """
     from harness.baselines import BaselineOptions, run_baselines
+    from harness.cell_results import read_cells
     from harness.run_store import stored_run
-    from harness.summary import notices, read_cells, summarise
+    from harness.summary import notices, summarise
 
     chosen = wanted_format(format_, as_json)
     values = given(None, (), typed)
