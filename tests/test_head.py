@@ -12,6 +12,11 @@ from harness.scorers import head
 from harness.scorers.head import sliced_head
 
 
+@pytest.fixture(autouse=True)
+def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LARGE", 0)
+
+
 def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return model(input_ids=ids, use_cache=False).logits  # type: ignore[no-any-return]
@@ -47,6 +52,13 @@ def test_a_head_whose_forward_is_a_hooks_keeps_it() -> None:
     with sliced_head(model):
         assert model.lm_head.forward is hooked
     assert model.lm_head.forward is hooked
+
+
+def test_a_small_head_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LARGE", 10_000)
+    model = build_new("llama")
+    with sliced_head(model):
+        assert "forward" not in vars(model.lm_head)
 
 
 def test_half_precision_is_computed_in_one_piece() -> None:

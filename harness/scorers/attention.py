@@ -55,7 +55,7 @@ class Stretch:
 class Batch:
     """Blocks of as many queries each, which follow each other as ``rows``, and the columns that each sees.
 
-    ``columns`` is a slice (of a single block), or int64 [blocks, columns]; ``mask``, shape [blocks, queries, columns],
+    ``columns`` is a slice (of a single block), or int64 [blocks x columns]; ``mask``, shape [blocks, queries, columns],
     is added to logits: 0 where a query sees a column, and -inf elsewhere.
     """
 
@@ -137,11 +137,9 @@ def _batch(
 
     aligned = ALIGNED.get(device.type, 1)
     width = -(-max(map(len, seen)) // aligned) * aligned
-    index = np.zeros((len(seen), width), np.int64)
-    valid = np.zeros((len(seen), width), np.bool_)
+    index, ends = np.zeros((2, len(seen), width), np.int64)  # what only fills up a row ends at 0, seen by none
     for i, own in enumerate(seen):
-        index[i, : len(own)], valid[i, : len(own)] = own, True
-    ends = np.where(valid, stretch.ends[index], 0)  # what only fills up a row is seen by none
+        index[i, : len(own)], ends[i, : len(own)] = own, stretch.ends[own]
     asking = slice(stretch.n_cached + rows.start, stretch.n_cached + rows.stop)
     query, query_depth = (of[asking].reshape(len(seen), -1) for of in (stretch.columns, stretch.depth))
     columns, depth = stretch.columns[index], stretch.depth[index]
@@ -150,7 +148,7 @@ def _batch(
     mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
     if len(seen) == 1 and len(seen[0]) == width == seen[0][-1] + 1 - seen[0][0]:
         return Batch(rows, slice(int(seen[0][0]), int(seen[0][-1]) + 1), mask)
-    return Batch(rows, on_device(index, device), mask)
+    return Batch(rows, on_device(index.reshape(-1), device), mask)
 
 
 def carrier(stretch: Stretch, device: torch.device, found: list[Batch]) -> torch.Tensor:
@@ -210,7 +208,7 @@ def attend(
     for found in attention_mask.batches:  # type: ignore[union-attr]
         batch = found.on(query.device)
         queries, mask = grouped[:, :, batch.rows], batch.mask.to(query.dtype)
-        keys, values = (_columns(states[0], batch.columns) for states in (key, value))
+        keys, values = (_columns(states, batch.columns, len(mask)) for states in (key, value))
         if plain and len(mask) == 1:
             part = _viewed(queries, keys, values, mask, scaling)
         else:
@@ -312,12 +310,14 @@ def _sees(
     return found
 
 
-def _columns(states: torch.Tensor, columns: slice | torch.Tensor) -> torch.Tensor:
-    """Keys or values, [key heads, P + T, width], of each block: [blocks, key heads, columns, width]."""
+def _columns(states: torch.Tensor, columns: slice | torch.Tensor, count: int) -> torch.Tensor:
+    """Keys or values, [1, key heads, P + T, width], of each of the blocks: [blocks, key heads, columns, width]."""
     if isinstance(columns, slice):
-        return states[None, :, columns]
-    chosen = states.index_select(1, columns.flatten())
-    return chosen.view(len(states), *columns.shape, -1).transpose(0, 1)
+        return states[:, :, columns]
+    chosen = states[0].index_select(1, columns)
+    if count == 1:
+        return chosen[None]
+    return chosen.view(len(chosen), count, -1, chosen.shape[2]).transpose(0, 1)
 
 
 def _explicit(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 SLICE = 1_024  # entries of the vocabulary
+LARGE = 4_000_000  # weights; smaller matrices are in the cache as they are
 
 
 @contextmanager
@@ -24,6 +25,7 @@ def sliced_head(model: Any) -> Iterator[None]:
         or getattr(head, "bias", None) is not None
         or head.weight.device.type != "cpu"
         or head.weight.dtype != torch.float32
+        or head.weight.numel() < LARGE
     ):
         yield
         return
