@@ -48,7 +48,8 @@ class Background(Generic[T]):
 
 
 class Ahead(Iterator[T]):
-    """Iterates over ``values``, which a thread takes out as fast as it can from the first that is asked for on."""
+    """Iterates over ``values``, which a thread takes out as fast as it can from ``start`` on, or else when the first is
+    asked for."""
 
     def __init__(self, values: Iterator[T]) -> None:
         self._values = values

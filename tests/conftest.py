@@ -64,6 +64,12 @@ def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return Commands(monkeypatch, capsys)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a module keeps the results of its first run for those of its tests that would make the same."""
+    return tmp_path_factory.mktemp("kept") / "results"
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch on one thread: a tiny model gains nothing from more, and waits for those that are busy elsewhere."""

@@ -26,12 +26,6 @@ TRAIN = ("baseline", "--tasks", "mood", "--data-dir", "data")
 SMALL = (*TRAIN, "--methods", "majority,tfidf", "--sizes", "8,all", "--seeds", "0,1")
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the results of the first ``trained`` are kept."""
-    return tmp_path_factory.mktemp("kept") / "results"
-
-
 @pytest.fixture
 def trained(harness: Commands, project: Project, kept: Path) -> None:
     """The small baselines were trained in this project before: once for all tests, from the same files."""

@@ -709,12 +709,6 @@ def test_notices_stand_in_the_json_document_or_on_standard_error(run_tiny: Run, 
 ODD = r"a|b%c_d&e"
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first ``odd_results`` are kept."""
-    return tmp_path_factory.mktemp("kept") / "results"
-
-
 @pytest.fixture
 def odd_results(harness: Commands, project: Project, tiny_gpt2: Path, kept: Path) -> Commands:
     """Results of a model and a template whose names hold what Markdown and LaTeX give a meaning to."""

@@ -16,12 +16,6 @@ from scipy import stats
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where results that several tests only read are kept."""
-    return tmp_path_factory.mktemp("kept") / "results"
-
-
 def run(harness: Commands, model: Path, *options: str) -> str:
     """Evaluate, and give the run's id."""
     before = set(Path("results/runs").glob("*"))

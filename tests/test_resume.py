@@ -33,12 +33,6 @@ def grid(project: Project, tiny_gpt2: Path) -> Grid:
 DISTINCT = 160
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the results of the first ``done`` are kept."""
-    return tmp_path_factory.mktemp("kept") / "results"
-
-
 @pytest.fixture
 def done(harness: Commands, project: Project, grid: Grid, kept: Path) -> None:
     """The grid was run in this project before: once for all tests, from the same files."""
