@@ -155,8 +155,9 @@ def probe_requests(model: torch.nn.Module, longest: int) -> Requests:
     beginning = tokens(24)
     for item in range(4):
         asked = beginning + tokens(6 + 3 * item)
-        # The first is scored from its second token on: a node that is read shows whatever is wrong with it.
-        rows += [(asked + tokens(1 + answer), len(asked) if answer else 1) for answer in range(3)]
+        # Half of the items are scored from their second token on: a node that is read shows whatever is wrong with it.
+        # The others have nodes that nobody reads, as real prompts have.
+        rows += [(asked + tokens(1 + answer), len(asked) if answer or item % 2 else 1) for answer in range(3)]
     rows += [(tokens(9), 1), (beginning[:5] + tokens(30), 1), (beginning + tokens(2), 1)]
     short = tokens(3)
     rows += [(short[:2], 1), (short[:2] + tokens(2), 2), (short + tokens(2), 1), (short + tokens(3), 3)]

@@ -21,6 +21,7 @@ from harness.scorers.base import ScoredModel, is_out_of_memory, on_device
 from harness.scorers.head import sliced_head
 from harness.scorers.memory import Width
 from harness.scorers.readout import Readout
+from harness.scorers.tail import short_tail
 
 if TYPE_CHECKING:
     import torch
@@ -102,9 +103,10 @@ class TreeScorer:
         columns = np.concatenate([cache.nodes, np.arange(begin, end)])
         stretch = Stretch(begin, end, columns, plan.end[columns], plan.depth[columns].astype(np.int64))
         replaced = attention.tree_attention(model.module) if self._blocked else nullcontext()
-        with torch.inference_mode(), replaced, sliced_head(model.module):
-            # A forward must give some logits; where no pair is read off, they are those of the last node.
-            kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
+        # A forward must give some logits; where no pair is read off, they are those of the last node.
+        kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
+        ending = short_tail(model.module, cache.states, kept, end - begin)
+        with torch.inference_mode(), replaced, sliced_head(model.module), ending:
             logits = model.logits(
                 kept,
                 input_ids=model.tensor(plan.token[begin:end].astype(np.int64)[None]),
