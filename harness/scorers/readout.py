@@ -11,6 +11,7 @@ from harness.columns import Requests, Scores
 from harness.errors import ModelError
 from harness.plan import Integers, Plan
 from harness.scorers.base import on_device
+from harness.scorers.head import Head
 
 if TYPE_CHECKING:
     import torch
@@ -36,20 +37,22 @@ class Readout:
         self._missing = spans  # pairs that each request waits for
         self._completed: list[Integers] = [np.flatnonzero(spans == 0)]
 
-    def fill(self, pairs: Integers, logits: torch.Tensor, row: Integers) -> None:
-        """Read pairs off logits.
+    def fill(self, pairs: Integers, states: torch.Tensor, row: Integers, head: Head | None = None) -> None:
+        """Read pairs off logits, or off the states that a head makes them of.
 
         Args:
             pairs: which of the plan's, shape [pairs].
-            logits: shape [rows, vocabulary], of any dtype; the softmax is taken in float32.
+            states: shape [rows, vocabulary], or [rows, width] where there is a head; of any dtype, but the softmax is
+                taken in float32.
             row: where each pair stands, shape [pairs].
 
         Raises:
             ModelError: a log-probability is not a finite number.
         """
-        logprobs, greedy = log_probabilities(logits, row, self._plan.pair_target[pairs].astype(np.int64))
+        read = log_probabilities if head is None else head.log_probabilities
+        logprobs, greedy = read(states, row, self._plan.pair_target[pairs].astype(np.int64))
         if not np.isfinite(logprobs).all():
-            raise ModelError(f"the model gave a log-probability that is not a finite number (dtype {logits.dtype})")
+            raise ModelError(f"the model gave a log-probability that is not a finite number (dtype {states.dtype})")
         new = np.unique(pairs[np.isnan(self._logprobs[pairs])])  # work that is done again brings nothing new
         self._logprobs[pairs], self._greedy[pairs] = logprobs, greedy
         readers = self._readers[_ranges(self._of_pair[new], self._of_pair[new + 1] - self._of_pair[new])]

@@ -18,7 +18,7 @@ from harness.plan import Integers, Plan, plan_requests
 from harness.scorers import attention
 from harness.scorers.attention import Stretch
 from harness.scorers.base import ScoredModel, is_out_of_memory, on_device
-from harness.scorers.head import sliced_head
+from harness.scorers.head import Head
 from harness.scorers.memory import Width
 from harness.scorers.readout import Readout
 from harness.scorers.tail import short_tail
@@ -49,6 +49,7 @@ class TreeScorer:
         batch: int | None = None,
     ) -> None:
         self._model = ScoredModel(model)
+        self._head = Head.of(self._model)
         self._blocked = blocked
         self._block = block or attention.BLOCK.get(self._model.device.type, 256)
         self._batch = attention.batch_logits(self._model) if batch is None else batch
@@ -106,7 +107,8 @@ class TreeScorer:
         # A forward must give some logits; where no pair is read off, they are those of the last node.
         kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
         ending = short_tail(model.module, cache.states, kept, end - begin)
-        with torch.inference_mode(), replaced, sliced_head(model.module), ending:
+        bare = self._head.passed_by() if self._head else nullcontext()
+        with torch.inference_mode(), replaced, bare, ending:
             logits = model.logits(
                 kept,
                 input_ids=model.tensor(plan.token[begin:end].astype(np.int64)[None]),
@@ -116,7 +118,7 @@ class TreeScorer:
                 use_cache=True,
             )
             if len(pairs):
-                readout.fill(pairs, logits[0], row)
+                readout.fill(pairs, logits[0], row, self._head)
         return len(pairs) > 0 or self._model.device.type == "cpu"
 
     def _mask(self, stretch: Stretch) -> Any:
