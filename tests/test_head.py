@@ -1,67 +1,95 @@
-"""The last layer in slices of the vocabulary."""
+"""The last layer read off in slices of the vocabulary."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.special
 import torch
-from small_models import build_new
+from small_models import assert_scored, build, build_new, few_shot_rows, naive_scores, pack
 
-from harness.scorers import head
-from harness.scorers.head import sliced_head
-
-
-@pytest.fixture(autouse=True)
-def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "LARGE", 0)
+from harness.scorers import TreeScorer, head
+from harness.scorers.base import ScoredModel
+from harness.scorers.head import Head
 
 
-def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    with torch.inference_mode():
-        return model(input_ids=ids, use_cache=False).logits  # type: ignore[no-any-return]
+def layer(width: int, vocabulary: int, *, bias: bool) -> torch.nn.Linear:
+    torch.manual_seed(0)
+    return torch.nn.Linear(width, vocabulary, bias=bias)
 
 
+def head_of(model: Any) -> Head | None:
+    return Head.of(ScoredModel(model))
+
+
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("size", [1, 10, 101, 1_000])  # of a vocabulary of 101
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "cohere"])  # tied, plain, soft-capped, scaled
-def test_slices_give_the_logits_of_the_whole(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "SLICE", size)
-    model, ids = build_new(name), torch.arange(3, 15).reshape(2, 6)
-    expected = logits(model, ids)
-    calls: list[int] = []
-    product = head._product
-    monkeypatch.setattr(head, "_product", lambda *operands: (calls.append(1), product(*operands))[1])
-    with sliced_head(model):
-        assert torch.allclose(logits(model, ids), expected, rtol=0, atol=1e-5)
-    assert calls == [1]
-    assert torch.equal(logits(model, ids), expected)
-    assert calls == [1]  # and not afterwards
+def test_slices_give_the_softmax_of_the_whole(size: int, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "FEWEST", size)
+    monkeypatch.setattr(head, "SLICE_VALUES", 0)
+    rng, last = np.random.default_rng(0), layer(16, 101, bias=bias)
+    states = 20 * torch.from_numpy(rng.normal(size=(7, 16)).astype(np.float32))
+    row, target = rng.integers(0, 7, 40), rng.integers(0, 101, 40)
+    with torch.inference_mode():
+        exact = last.double()(states.double()).numpy()
+        row[:7], target[:7] = np.arange(7), exact.argmax(axis=1)
+        logprobs, greedy = Head(last.float()).log_probabilities(states, row, target)
+    assert logprobs == pytest.approx(scipy.special.log_softmax(exact, axis=1)[row, target], rel=0, abs=1e-5)
+    assert greedy.tolist() == (exact.argmax(axis=1)[row] == target).tolist()
+    assert greedy[:7].all()
 
 
-def test_a_head_with_a_bias_is_left_alone() -> None:
-    model = build_new("phi")
-    with sliced_head(model):
-        assert "forward" not in vars(model.lm_head)
+@pytest.mark.parametrize("size", [1, 3, 8, 100])
+def test_of_equal_entries_the_first_is_the_most_probable(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As argmax has it; entries of a vocabulary that were never trained can be equal."""
+    monkeypatch.setattr(head, "FEWEST", size)
+    monkeypatch.setattr(head, "SLICE_VALUES", 0)
+    last = layer(4, 8, bias=False)
+    with torch.inference_mode():
+        last.weight[:] = torch.tensor([0.0, 1, 3, 3, 2, 3, 3, 1])[:, None]
+        _, greedy = Head(last).log_probabilities(torch.ones(1, 4), np.zeros(8, np.int64), np.arange(8))
+    assert np.flatnonzero(greedy).tolist() == [2]
+
+
+def test_a_number_that_is_none_is_not_hidden() -> None:
+    last = layer(4, 8, bias=False)
+    with torch.inference_mode():
+        last.weight[5] = torch.nan
+        logprobs, _ = Head(last).log_probabilities(torch.ones(1, 4), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    assert np.isnan(logprobs).all()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "phi", "gemma3"])  # tied, plain, with a bias, with a cap of None
+def test_a_tree_is_scored_without_logits(name: str) -> None:
+    model, rows = build(name), few_shot_rows()
+    expected = naive_scores(name, rows)
+    widths: list[int] = []
+    hook = model.register_forward_hook(lambda *call: widths.append(call[-1].logits.shape[-1]))
+    try:
+        assert_scored(TreeScorer(model, width=30), pack(rows), expected)
+    finally:
+        hook.remove()
+    assert set(widths) == {model.config.hidden_size}
+    assert "forward" not in vars(model.get_output_embeddings())
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3n", "cohere", "cohere2"])  # soft-capped, scaled
+def test_a_model_that_changes_its_logits_gives_them(name: str) -> None:
+    changes = {"logit_scale": 0.5} if name.startswith("cohere") else {}
+    model = build_new(name, **changes)
+    assert head_of(model) is None
+    assert "forward" not in vars(model.get_output_embeddings())
 
 
 def test_a_head_whose_forward_is_a_hooks_keeps_it() -> None:
     """As accelerate's hooks, which bring weights in from elsewhere."""
     model = build_new("llama")
     forward = model.lm_head.forward
-    model.lm_head.forward = hooked = lambda states: forward(states)
-    with sliced_head(model):
-        assert model.lm_head.forward is hooked
-    assert model.lm_head.forward is hooked
+    model.lm_head.forward = lambda states: forward(states)
+    assert head_of(model) is None
 
 
-def test_a_small_head_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "LARGE", 10_000)
-    model = build_new("llama")
-    with sliced_head(model):
-        assert "forward" not in vars(model.lm_head)
-
-
-def test_half_precision_is_computed_in_one_piece() -> None:
-    model = build_new("llama").to(torch.bfloat16)
-    with sliced_head(model):
-        assert "forward" not in vars(model.lm_head)
+def test_half_precision_gives_logits() -> None:
+    assert head_of(build_new("llama").to(torch.bfloat16)) is None

@@ -26,7 +26,7 @@ cell_results summary sensitivity class_report tables show compare
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
 models
-scorers.base scorers.readout scorers.attention scorers.head scorers.memory
+scorers.base scorers.head scorers.readout scorers.attention scorers.tail scorers.activation scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings
 options scoring

@@ -97,7 +97,7 @@ class Head:
 
     @contextmanager
     def _giving(self, forward: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-        self._layer.forward = forward  # type: ignore[method-assign]
+        self._layer.forward = forward  # type: ignore[method-assign,assignment]
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from harness.columns import Requests, Scores
 from harness.errors import ModelError
 from harness.plan import Integers, Plan, plan_requests
 from harness.scorers import attention
+from harness.scorers.activation import fused_activations
 from harness.scorers.attention import Stretch
 from harness.scorers.base import ScoredModel, is_out_of_memory, on_device
 from harness.scorers.head import Head
@@ -108,7 +109,7 @@ class TreeScorer:
         kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
         ending = short_tail(model.module, cache.states, kept, end - begin)
         bare = self._head.passed_by() if self._head else nullcontext()
-        with torch.inference_mode(), replaced, bare, ending:
+        with torch.inference_mode(), replaced, bare, ending, fused_activations(model.module):
             logits = model.logits(
                 kept,
                 input_ids=model.tensor(plan.token[begin:end].astype(np.int64)[None]),
