@@ -173,7 +173,7 @@ def _status(name: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Floating-point operations that scoring a plan takes at the least, each distinct token computed once."""
+    """Floating-point operations that scoring a plan takes if every layer computes every distinct token once."""
 
     body: int
     head: int

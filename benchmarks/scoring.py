@@ -89,7 +89,7 @@ class Measured:
 
     @property
     def ratio_at_mm(self) -> float | None:
-        """The ratio if nothing but those products took time: the most that computing each token once can give."""
+        """The ratio if those products took all of the time."""
         return statistics.median(run.seconds for run in self.theirs) / self.seconds_of_mm if self.theirs else None
 
     def row(self) -> list[str]:

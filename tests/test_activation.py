@@ -38,6 +38,12 @@ def test_a_forward_of_a_hooks_is_kept() -> None:
     assert module.forward is hooked
 
 
-def test_scores_are_those_of_plain_rows() -> None:
-    rows = few_shot_rows()
-    assert_scored(TreeScorer(build_new("gpt2"), width=30), pack(rows), naive_scores("gpt2", rows))
+@pytest.mark.parametrize("blocked", [True, False])
+def test_the_tree_alone_takes_it(blocked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = build_new("gpt2"), few_shot_rows()
+    expected, scorer, calls = naive_scores("gpt2", rows), TreeScorer(model, width=30, blocked=blocked), []
+    module = model.transformer.h[0].mlp.act
+    forward = type(module).forward
+    monkeypatch.setattr(type(module), "forward", lambda self, states: (calls.append(1), forward(self, states))[1])
+    assert_scored(scorer, pack(rows), expected)
+    assert (len(calls) > 0) != blocked

@@ -14,7 +14,7 @@ from small_models import CONFIGS, LONGEST, VOCABULARY, WINDOW, build, build_new,
 
 from harness.columns import Requests
 from harness.errors import ModelError
-from harness.scorers import Engines, RowScorer, Scorer, attention, spot_check, tree
+from harness.scorers import Engines, RowScorer, Scorer, attention, spot_check, tail, tree
 from harness.scorers.probe import borders
 from harness.scorers.tree import PathCache
 
@@ -288,6 +288,36 @@ def test_a_single_query_that_sees_one_column_more_or_less_is_enough(
     choice = first(build(name, initializer_range=initializer_range))
     assert kind(choice.scorer) == "tree whole"  # which comes second, and is right
     assert choice.rejected["tree"].startswith("differs from plain rows")
+
+
+class ShiftedRows(tail._Rows):
+    def __init__(self, kept: Any, count: int) -> None:
+        super().__init__((kept + 1) % count, count)
+
+
+class LostRows(tail._Rows):
+    def spread(self, *call: Any) -> torch.Tensor:
+        return torch.zeros_like(super().spread(*call))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("rows", [ShiftedRows, LostRows])
+def test_a_tail_that_is_wrong_is_rejected(
+    rows: type[tail._Rows], name: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = accepted_tree(name, weights)
+    monkeypatch.setattr(tail, "_Rows", rows)
+    choice = first(model)
+    assert kind(choice.scorer) == "tree whole"
+    assert choice.rejected["tree"].startswith("differs from plain rows")
+
+
+def test_a_tail_that_begins_too_early_is_rejected() -> None:
+    model = build_new("llama")
+    assert kind(first(model).scorer) == "tree"
+    tail._TAILS[model] += (model.model.layers[-1].self_attn.k_proj,)
+    assert kind(first(model).scorer) == "tree whole"
 
 
 def test_a_window_is_crossed_by_what_is_cached() -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
+from naive import score_rows
 from small_models import assert_scored, build, build_new, few_shot_rows, naive_scores, pack
+from transformers import LlamaForCausalLM
 
 from harness.scorers import TreeScorer, head
 from harness.scorers.base import ScoredModel
@@ -53,6 +55,19 @@ def test_of_equal_entries_the_first_is_the_most_probable(size: int, monkeypatch:
     assert np.flatnonzero(greedy).tolist() == [2]
 
 
+def test_entries_that_cannot_be_are_left_out_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "FEWEST", 4)
+    monkeypatch.setattr(head, "SLICE_VALUES", 0)
+    last = layer(4, 12, bias=True)
+    with torch.inference_mode():
+        last.bias[:5] = last.bias[8:] = -torch.inf  # the first slice and the last, and more
+        states = torch.ones(1, 4)
+        logprobs, greedy = Head(last).log_probabilities(states, np.zeros(3, np.int64), np.arange(5, 8))
+        exact = last(states).log_softmax(dim=1)[0, 5:8].numpy()
+    assert logprobs == pytest.approx(exact, abs=1e-6)
+    assert np.flatnonzero(greedy) == exact.argmax()
+
+
 def test_a_number_that_is_none_is_not_hidden() -> None:
     last = layer(4, 8, bias=False)
     with torch.inference_mode():
@@ -64,11 +79,11 @@ def test_a_number_that_is_none_is_not_hidden() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama", "phi", "gemma3"])  # tied, plain, with a bias, with a cap of None
 def test_a_tree_is_scored_without_logits(name: str) -> None:
     model, rows = build(name), few_shot_rows()
-    expected = naive_scores(name, rows)
+    expected, scorer = naive_scores(name, rows), TreeScorer(model, width=30)
     widths: list[int] = []
     hook = model.register_forward_hook(lambda *call: widths.append(call[-1].logits.shape[-1]))
     try:
-        assert_scored(TreeScorer(model, width=30), pack(rows), expected)
+        assert_scored(scorer, pack(rows), expected)
     finally:
         hook.remove()
     assert set(widths) == {model.config.hidden_size}
@@ -81,6 +96,32 @@ def test_a_model_that_changes_its_logits_gives_them(name: str) -> None:
     model = build_new(name, **changes)
     assert head_of(model) is None
     assert "forward" not in vars(model.get_output_embeddings())
+
+
+class Masked(LlamaForCausalLM):  # type: ignore[misc]
+    """Some entries are never predicted."""
+
+    def forward(self, *args: Any, logits_to_keep: Any = 0, **kwargs: Any) -> Any:
+        found = super().forward(*args, logits_to_keep=logits_to_keep, **kwargs)
+        found.logits[:, :, [40, 70]] = -10_000
+        return found
+
+
+class Cut(LlamaForCausalLM):  # type: ignore[misc]
+    """The last entries only fill the matrix up."""
+
+    def forward(self, *args: Any, logits_to_keep: Any = 0, **kwargs: Any) -> Any:
+        found = super().forward(*args, logits_to_keep=logits_to_keep, **kwargs)
+        found.logits = found.logits[..., :95]
+        return found
+
+
+@pytest.mark.parametrize("kind", [Masked, Cut])
+def test_a_model_that_drops_entries_gives_its_logits(kind: type[LlamaForCausalLM]) -> None:
+    model = kind(build("llama").config).eval()
+    assert head_of(model) is None
+    requests = pack([(tokens, start) for tokens, start in few_shot_rows() if max(tokens) < 95])
+    assert_scored(TreeScorer(model, width=30), requests, score_rows(model, requests))
 
 
 def test_a_head_whose_forward_is_a_hooks_keeps_it() -> None:

@@ -22,13 +22,12 @@ def fused_activations(model: torch.nn.Module) -> Iterator[None]:
 
     if model not in _SPELT_OUT:
         kinds = (FastGELUActivation, NewGELUActivation)
-        _SPELT_OUT[model] = tuple(
-            part for part in model.modules() if type(part) in kinds and "forward" not in vars(part)
-        )
-    for part in _SPELT_OUT[model]:
-        part.forward = partial(gelu, approximate="tanh")
+        _SPELT_OUT[model] = tuple(part for part in model.modules() if type(part) in kinds)
+    replaced = [part for part in _SPELT_OUT[model] if "forward" not in vars(part)]  # by a hook
     try:
+        for part in replaced:
+            part.forward = partial(gelu, approximate="tanh")
         yield
     finally:
-        for part in _SPELT_OUT[model]:
-            del part.forward
+        for part in replaced:
+            vars(part).pop("forward", None)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.plan import Integers
-from harness.scorers.base import ScoredModel
+from harness.scorers.base import ScoredModel, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -76,32 +76,37 @@ class Head:
             leading = torch.nonzero((found[pairs] == top[at]) & (top > highest)[at])[:, 0]
             greedy[pairs[leading]] = logits[at[leading]].argmax(dim=1) == place[leading]
             highest = torch.maximum(top, highest)
-            normaliser = torch.logaddexp(normaliser, logits.sub_(top[:, None]).exp_().sum(dim=1).log_() + top)
+            shift = top.clamp_min(torch.finfo(top.dtype).min)  # all entries of a slice may be -inf
+            normaliser = torch.logaddexp(normaliser, logits.sub_(shift[:, None]).exp_().sum(dim=1).log_() + shift)
         return (found - normaliser[rows]).numpy(), (greedy & (found == highest[rows])).numpy()
 
     def _is_bare(self, model: ScoredModel) -> bool:
-        """Whether the model gives what its last layer gives, and does nothing to it: no cap, no scale."""
+        """Whether the model gives what its last layer gives, and does nothing to it: no cap, no scale, no mask."""
         import torch
 
-        given: list[torch.Tensor] = []
-
-        def forward(states: torch.Tensor) -> torch.Tensor:
-            values = torch.linspace(-100, 100, states.numel()).view(states.shape)
-            given.append(values.clone())
-            return values
-
         first = np.zeros(1, np.int64)
-        with torch.inference_mode(), self._giving(forward):
-            found = model.logits(first, input_ids=model.tensor(first[None]), use_cache=False)
-        return len(given) == 1 and torch.equal(found, given[0])
+
+        def unchanged(width: int) -> bool:
+            """Whether values of such a width, in the place of logits, come out as they went in."""
+            values = torch.linspace(-100, 100, width).view(1, 1, -1)
+            with torch.inference_mode(), self._giving(lambda states: values.clone()):
+                found = model.logits(first, input_ids=model.tensor(first[None]), use_cache=False)
+            return torch.equal(found, values)
+
+        try:
+            return all(map(unchanged, self._layer.weight.shape))
+        except Exception as error:  # a model may fail in any way on values that are no logits
+            if is_out_of_memory(error):
+                raise
+            return False
 
     @contextmanager
     def _giving(self, forward: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-        self._layer.forward = forward  # type: ignore[method-assign,assignment]
         try:
+            self._layer.forward = forward  # type: ignore[method-assign,assignment]
             yield
         finally:
-            del self._layer.forward
+            vars(self._layer).pop("forward", None)
 
 
 def _is_plain(layer: Any) -> bool:
@@ -109,6 +114,7 @@ def _is_plain(layer: Any) -> bool:
 
     return (
         type(layer) is torch.nn.Linear
+        and type(layer.weight) is torch.nn.Parameter
         and "forward" not in vars(layer)  # replaced by a hook
         and layer.weight.device.type == "cpu"
         and layer.weight.dtype == torch.float32

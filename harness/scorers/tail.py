@@ -8,7 +8,7 @@ can be scored at all, everything but attention treats each node by itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -31,6 +31,7 @@ def short_tail(model: torch.nn.Module, states: Any, kept: Integers, count: int) 
 
     Args:
         states: the cache that the model will be called with.
+        kept: places of nodes in the row, ascending.
     """
     with ExitStack() as stack:
         if model not in _TAILS and len(kept) < count:
@@ -60,6 +61,7 @@ class _Rows:
     def spread(self, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         if module not in self._chosen:
             return output
+        self._chosen.discard(module)
         whole = output.new_zeros(*output.shape[:-2], self._count, output.shape[-1])
         return whole.index_copy_(-2, self._on(output.device), output)
 
@@ -71,18 +73,21 @@ class _Rows:
 
 @contextmanager
 def _watched(model: torch.nn.Module, states: Any, count: int) -> Iterator[None]:
-    """Note which modules turn rows into rows after the last update of the cache, once in a forward."""
-    updates = 0
-    begun: dict[torch.nn.Module, list[int]] = defaultdict(list)  # updates before each call of a module
+    """Note which modules turn rows into rows after the last write to the cache, once in a forward."""
+    writes = 0
+    begun: dict[torch.nn.Module, list[int]] = defaultdict(list)  # writes to the cache before each call of a module
     by_rows: set[torch.nn.Module] = set()
 
-    def update(*args: Any, **kwargs: Any) -> Any:
-        nonlocal updates
-        updates += 1
-        return type(states).update(states, *args, **kwargs)
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            nonlocal writes
+            writes += 1
+            return write(*args, **kwargs)
+
+        return counting
 
     def begin(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        begun[module].append(updates)
+        begun[module].append(writes)
 
     def end(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if not kwargs and _is_rows(args, count) and _is_rows((output,), count):
@@ -92,16 +97,18 @@ def _watched(model: torch.nn.Module, states: Any, count: int) -> Iterator[None]:
         for module in model.modules():
             stack.callback(module.register_forward_pre_hook(begin).remove)
             stack.callback(module.register_forward_hook(end, with_kwargs=True).remove)
-        stack.callback(vars(states).pop, "update")
-        states.update = update
+        # Keys and values, and whatever else an architecture keeps of a node.
+        for name in (name for name in dir(states) if name.startswith("update")):
+            stack.callback(vars(states).pop, name, None)
+            setattr(states, name, counted(getattr(states, name)))
         yield
-    tail = [module for module in by_rows if updates and begun[module] == [updates] and _multiplies(module)]
+    tail = [module for module in by_rows if writes and begun[module] == [writes] and _multiplies(module)]
     inner = {part for module in tail for part in module.modules() if part is not module}
     _TAILS[model] = tuple(module for module in tail if module not in inner)
 
 
 def _is_rows(values: tuple[Any, ...], count: int) -> bool:
-    """Whether it is one tensor [..., count, width] of a single row of ``count`` nodes."""
+    """Whether it is one tensor, [count, width] or [1, ..., 1, count, width]: not [1, heads, count, width]."""
     import torch
 
     if len(values) != 1 or not isinstance(values[0], torch.Tensor) or values[0].ndim < 2:
@@ -110,4 +117,5 @@ def _is_rows(values: tuple[Any, ...], count: int) -> bool:
 
 
 def _multiplies(module: torch.nn.Module) -> bool:
+    """Whether leaving rows out is worth it: a norm takes no longer than choosing them."""
     return any(parameter.ndim > 1 for parameter in module.parameters())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class TreeScorer:
     """Streams a trie through a model that takes masks and positions of its caller's.
 
     Args:
-        blocked: attend by blocks of queries; otherwise with the model's own attention, which looks at every column.
+        blocked: attend by blocks of queries, and leave out or merge what else can be; otherwise the model computes
+            everything in its own way, and its attention looks at every column.
         width: nodes per forward; None to follow the device's memory and speed.
         block: queries per block; None for what suits the device.
         batch: logits of a head in a batch of blocks; None for what suits the device.
@@ -50,7 +51,7 @@ class TreeScorer:
         batch: int | None = None,
     ) -> None:
         self._model = ScoredModel(model)
-        self._head = Head.of(self._model)
+        self._head = Head.of(self._model) if blocked else None
         self._blocked = blocked
         self._block = block or attention.BLOCK.get(self._model.device.type, 256)
         self._batch = attention.batch_logits(self._model) if batch is None else batch
@@ -88,6 +89,8 @@ class TreeScorer:
     def _end(self, plan: Plan, begin: int) -> int:
         """How far the next forward goes: as far as its nodes, and the logits that it must give, stay bounded."""
         end = min(begin + self._width.nodes, plan.n_nodes)
+        if self._head is not None:
+            return end
         if self._model.keeps_logits:
             pairs = plan.pairs_of(begin, end)
             nodes = np.unique(plan.pair_node[pairs])
@@ -104,12 +107,9 @@ class TreeScorer:
         nodes, row = np.unique(plan.pair_node[pairs], return_inverse=True)
         columns = np.concatenate([cache.nodes, np.arange(begin, end)])
         stretch = Stretch(begin, end, columns, plan.end[columns], plan.depth[columns].astype(np.int64))
-        replaced = attention.tree_attention(model.module) if self._blocked else nullcontext()
         # A forward must give some logits; where no pair is read off, they are those of the last node.
         kept = nodes - begin if len(nodes) else np.array([end - begin - 1])
-        ending = short_tail(model.module, cache.states, kept, end - begin)
-        bare = self._head.passed_by() if self._head else nullcontext()
-        with torch.inference_mode(), replaced, bare, ending, fused_activations(model.module):
+        with torch.inference_mode(), self._shortened(cache.states, kept, end - begin):
             logits = model.logits(
                 kept,
                 input_ids=model.tensor(plan.token[begin:end].astype(np.int64)[None]),
@@ -121,6 +121,17 @@ class TreeScorer:
             if len(pairs):
                 readout.fill(pairs, logits[0], row, self._head)
         return len(pairs) > 0 or self._model.device.type == "cpu"
+
+    @contextmanager
+    def _shortened(self, states: Any, kept: Integers, count: int) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self._blocked:
+                stack.enter_context(attention.tree_attention(self._model.module))
+                stack.enter_context(short_tail(self._model.module, states, kept, count))
+                stack.enter_context(fused_activations(self._model.module))
+            if self._head:
+                stack.enter_context(self._head.passed_by())
+            yield
 
     def _mask(self, stretch: Stretch) -> Any:
         config, device, dtype = (
