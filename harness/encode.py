@@ -28,7 +28,8 @@ from harness.records import KEY_BYTES, Answer, Prompt
 from harness.render import without_last_demo
 from harness.segments import Branches, EncodedBranches, Encoding, SharedSegments, Tokenizer, encode_whole
 
-_SAMPLE = 32  # prompts of a cell for which shared segments are compared with whole texts
+# Prompts of a cell for which shared segments are compared with whole texts: a quarter of them, within these bounds.
+_FEWEST_SAMPLED, _MOST_SAMPLED = 4, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,8 @@ def _texts(prompt: Prompt) -> Branches:
 
 def _sample(prompts: Sequence[Prompt]) -> list[Branches]:
     """Texts spread over a cell, each with one of its answers."""
-    places = np.linspace(0, len(prompts) - 1, min(_SAMPLE, len(prompts))).astype(int)
+    count = min(max(len(prompts) // 4, _FEWEST_SAMPLED), _MOST_SAMPLED, len(prompts))
+    places = np.linspace(0, len(prompts) - 1, count).astype(int)
     texts = [_texts(prompts[place]) for place in places]
     return [Branches(own.stem, [own.endings[i % len(own.endings)]]) for i, own in enumerate(texts)]
 
