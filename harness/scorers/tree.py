@@ -124,6 +124,7 @@ class TreeScorer:
 
     @contextmanager
     def _shortened(self, states: Any, kept: Integers, count: int) -> Iterator[None]:
+        """Have the model do no more in its next forward than it must."""
         with ExitStack() as stack:
             if self._blocked:
                 stack.enter_context(attention.tree_attention(self._model.module))
