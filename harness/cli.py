@@ -44,6 +44,9 @@ def cli() -> None:
     """How well does this prompt do, zero-shot and few-shot, how sure are we, and should I fine-tune instead?"""
 
 
+_INTERRUPTED = "interrupted; the same command starts again from what is stored"
+
+
 def being_imported(name: str) -> bool:
     """Whether a module's import has begun and not ended."""
     spec = getattr(sys.modules.get(name), "__spec__", None)
@@ -82,7 +85,7 @@ def main() -> None:
     except HarnessError as error:
         _fail(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; the same command starts again from what is stored", 1)
+        _fail(_INTERRUPTED, 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; nothing more to say
         sys.exit(1)
@@ -90,6 +93,10 @@ def main() -> None:
         if error.errno is None:
             raise
         _fail(f"{error.filename or 'the system'}: {error.strerror}", 1)
+    except RuntimeError as error:  # what Python 3.11 makes of whatever ends a __set_name__, while a class is defined
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _fail(_INTERRUPTED, 1)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -228,6 +228,27 @@ def test_stopped_while_libraries_load_is_one_line(
         assert stopped.mistake.startswith("interrupted")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cause", ["KeyboardInterrupt", "ValueError"])
+def test_stopped_while_a_class_is_defined_is_one_line(project: Project, grid: Grid, cause: str) -> None:
+    """As when a library is imported; another error there is not taken for it."""
+    script = f"""
+import harness.cli
+class Stops:
+    def __set_name__(self, owner, name): raise {cause}
+def define(**kwargs):
+    class Defined: attribute = Stops()
+harness.cli.cli.main = define
+harness.cli.main()
+"""
+    stopped = outcome(start(grid, project.root, driver=project.write("driver.py", script)))
+    assert stopped.status == 1
+    if cause == "KeyboardInterrupt":
+        assert stopped.mistake.startswith("interrupted")
+    else:
+        assert cause in stopped.err
+
+
 # Several at once
 
 
