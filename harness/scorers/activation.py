@@ -23,7 +23,8 @@ def fused_activations(model: torch.nn.Module) -> Iterator[None]:
     if model not in _SPELT_OUT:
         kinds = (FastGELUActivation, NewGELUActivation)
         _SPELT_OUT[model] = tuple(part for part in model.modules() if type(part) in kinds)
-    replaced = [part for part in _SPELT_OUT[model] if "forward" not in vars(part)]  # by a hook
+    # A forward that a hook (accelerate's) has put in its place stays.
+    replaced = [part for part in _SPELT_OUT[model] if "forward" not in vars(part)]
     try:
         for part in replaced:
             part.forward = partial(gelu, approximate="tanh")
