@@ -909,3 +909,18 @@ def test_a_stop_waits_for_the_import_of_torch(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(cli, "being_imported", lambda name: False)
     with pytest.raises(KeyboardInterrupt):
         cli._stop(signal.SIGINT, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("run", "--tasks --model --shots --prompts"),
+        ("select", "--budget --tasks --model --shots --prompts"),
+        ("predict", "--run --task --model --shots --prompt"),
+        ("show", "--model --shots --prompt"),
+        ("baseline", "--tasks --methods --sizes"),
+    ],
+)
+def test_help_begins_with_what_a_user_gives_first(harness: Commands, command: str, first: str) -> None:
+    listed = re.findall(r"^  (--[a-z-]+)", harness.ok(command, "--help").out, re.MULTILINE)
+    assert listed[: len(first.split())] == first.split()

@@ -36,11 +36,11 @@ def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], r
 
 @click.command("show")
 @click.argument("task")
-@click.option("--prompt", metavar="P", help="A template's name.  [default: plain, else the first]")
+@click.option("--model", metavar="PATH|HUB_ID", help="Show token boundaries and the scored span of this model.")
 @click.option("--shots", type=click.IntRange(min=0), default=0, metavar="K", help="Number of demonstrations.")
+@click.option("--prompt", metavar="P", help="A template's name.  [default: plain, else the first]")
 @click.option("--item", type=int, default=0, metavar="N", help="Which item, counted from 0.  [default: 0]")
 @click.option("--demo-seed", type=int, default=0, metavar="S", help="Seed of the draw of demonstrations.  [default: 0]")
-@click.option("--model", metavar="PATH|HUB_ID", help="Show token boundaries and the scored span of this model.")
 @data_options
 def show_command(task: str, prompt: str | None, **typed: Any) -> None:
     """Print one prompt exactly as the model gets it, with its parts in colours."""

@@ -18,6 +18,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _FORMATS = ("table", "markdown", "csv", "latex", "json")
 
 
+def _in_this_order(command: Function, *options: Callable[[Function], Function]) -> Function:
+    """The command with these options, as its help is to list them."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def names_option(name: str, *, metavar: str, help: str) -> Callable[[Function], Function]:
     """An option that takes a comma list, and may be repeated instead."""
     return click.option(
@@ -41,26 +48,28 @@ def json_option(command: Function) -> Function:
 
 def format_options(command: Function) -> Function:
     """How a table is printed; see :func:`wanted_format`."""
-    command = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(command)
-    return click.option(
-        "--format",
-        "format_",
-        default="table",
-        metavar="|".join(_FORMATS),
-        help="How the table is printed.  [default: table]",
-    )(command)
+    return _in_this_order(
+        command,
+        click.option(
+            "--format",
+            "format_",
+            default="table",
+            metavar="|".join(_FORMATS),
+            help="How the table is printed.  [default: table]",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+    )
 
 
 def sources(command: Function) -> Function:
     """Where tasks and their data are."""
     path = click.Path(path_type=Path)
-    for option in (
+    return _in_this_order(
+        command,
         click.option(
-            "--include-path",
-            multiple=True,
-            type=path,
-            metavar="DIR",
-            help="A folder with tasks/ and prompts/ of your own; ./tasks and ./prompts are read anyway. Repeatable.",
+            "--data",
+            metavar="SOURCE",
+            help="auto (the data folder where one is named, else the hub, else a built-in sample), sample or hub.",
         ),
         click.option(
             "--data-dir",
@@ -69,25 +78,21 @@ def sources(command: Function) -> Function:
             help="Folder that holds the data of each task in a folder of its own.  [env: HARNESS_DATA_DIR]",
         ),
         click.option(
-            "--data",
-            metavar="SOURCE",
-            help="auto (the data folder where one is named, else the hub, else a built-in sample), sample or hub.",
+            "--include-path",
+            multiple=True,
+            type=path,
+            metavar="DIR",
+            help="A folder with tasks/ and prompts/ of your own; ./tasks and ./prompts are read anyway. Repeatable.",
         ),
-    ):
-        command = option(command)
-    return command
+    )
 
 
 def data_options(command: Function) -> Function:
     """What prompts are made of."""
-    command = sources(command)
-    for option in (
+    return _in_this_order(
+        command,
+        sources,
         click.option("--split", metavar="ROLE", help="The role whose items are evaluated: report (default) or select."),
-        click.option(
-            "--demo-encoder",
-            metavar="PATH|HUB_ID",
-            help="What knn and mmr compare texts by.  [default: knn, the model]",
-        ),
         click.option(
             "--demos",
             metavar="STRATEGY",
@@ -95,29 +100,33 @@ def data_options(command: Function) -> Function:
             " or mmr by likeness to the item; or your own list, file:PATH.",
         ),
         click.option(
+            "--demo-encoder",
+            metavar="PATH|HUB_ID",
+            help="What knn and mmr compare texts by.  [default: knn, the model]",
+        ),
+        click.option("--revision", metavar="REV", help="A hub model's branch, tag or commit."),
+        click.option(
             "--bos",
             metavar="POLICY",
             help="Whether sequences begin with BOS: auto (default; what the tokenizer does), always or never.",
         ),
-        click.option("--revision", metavar="REV", help="A hub model's branch, tag or commit."),
         click.option(
             "--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model."
         ),
-    ):
-        command = option(command)
-    return command
+    )
 
 
 def grid_options(command: Function) -> Function:
     """What a run evaluates, and how."""
-    for option in (
+    return _in_this_order(
+        command,
         names_option("--tasks", metavar="A,B", help="Task names or patterns, such as sst2,'clue_*'."),
-        names_option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]"),
         click.option(
             "--model",
             metavar="PATH|HUB_ID",
             help="A causal language model: a folder, or an id on the hub.  [default: builtin]",
         ),
+        names_option("--shots", metavar="K,...", help="Numbers of demonstrations.  [default: 0]"),
         names_option("--prompts", metavar="A,B", help="Template names or patterns.  [default: all]"),
         names_option("--demo-seeds", metavar="S,...", help="Seeds of the draw of demonstrations.  [default: 0]"),
         click.option(
@@ -160,9 +169,7 @@ def grid_options(command: Function) -> Function:
         click.option(
             "--model-arg", multiple=True, metavar="K=V", help="An argument for the model's loader. Repeatable."
         ),
-    ):
-        command = option(command)
-    return command
+    )
 
 
 # What was typed

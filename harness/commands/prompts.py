@@ -17,8 +17,8 @@ from harness.terminal import visible
 @click.command("run")
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
 @grid_options
-@format_options
 @data_options
+@format_options
 def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
     """Score every prompt of the tasks and print the table.
 
@@ -53,10 +53,10 @@ def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple
 
 
 @click.command("select")
-@grid_options
 @click.option("--budget", type=click.IntRange(min=1), required=True, metavar="N", help="Runs of a prompt on an item.")
-@json_option
+@grid_options
 @data_options
+@json_option
 def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
     """Choose the best template, number of shots, seed or rule under a budget, and report it.
 

@@ -69,11 +69,11 @@ def baseline_command(format_: str, as_json: bool, **typed: Any) -> None:
 
 @click.command("breakeven")
 @names_option("--tasks", metavar="A,B", help="These tasks only.")
-@results_option
 @click.option("--model", metavar="M", help="Prompts of this model only.")
-@click.option("--method", metavar="METHOD", help="This baseline only, such as tfidf.")
-@click.option("--prompt", metavar="P", help="This template only; with --csv, the method that is the prompt.")
 @names_option("--shots", metavar="K,...", help="Prompts with these numbers of demonstrations only.")
+@click.option("--prompt", metavar="P", help="This template only; with --csv, the method that is the prompt.")
+@click.option("--method", metavar="METHOD", help="This baseline only, such as tfidf.")
+@results_option
 @click.option(
     "--selection-labels",
     metavar="N|FILE",
@@ -157,21 +157,21 @@ def breakeven_command(
 @click.argument("text", metavar="FILE|-")
 @click.option("--run", metavar="RUN[:K=V,...]", help="A trained baseline, as RUN:method=tfidf,labels_used=256,seed=0.")
 @click.option("--task", "tasks", metavar="TASK", help="With a prompt: its task.")
-@click.option("--prompt", "prompts", metavar="P", help="The template's name.  [default: plain, else the first]")
-@click.option("--shots", metavar="K", help="Number of demonstrations.  [default: 0]")
-@click.option("--demo-seed", "demo_seeds", metavar="S", help="Seed of their draw.  [default: 0]")
 @click.option("--model", metavar="PATH|HUB_ID", help="A causal language model.  [default: builtin]")
+@click.option("--shots", metavar="K", help="Number of demonstrations.  [default: 0]")
+@click.option("--prompt", "prompts", metavar="P", help="The template's name.  [default: plain, else the first]")
+@click.option("--demo-seed", "demo_seeds", metavar="S", help="Seed of their draw.  [default: 0]")
 @click.option("--rule", metavar="RULE", help="sum, token, char, byte, pmi or unconditional.  [default: the task's own]")
 @click.option("--calibrate", metavar="NAME", help="none, contextual, domain, batch or prototypical.  [default: none]")
 @click.option("--dtype", metavar="DTYPE", help="auto, float32, bfloat16 or float16.  [default: auto]")
 @click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]")
+@data_options
 @click.option(
     "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are.  [default: results]"
 )
 @click.option(
     "--format", "format_", default="jsonl", metavar="jsonl|csv", help="How labels are written.  [default: jsonl]"
 )
-@data_options
 def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> None:
     """Label new text with a trained baseline, or with a prompt.
 
