@@ -1,13 +1,14 @@
 """Chooses the best prompt under a budget: sequential halving on the split for choices, then one report on the other.
 
-An arm is a template with a number of shots, a demonstration seed and order; scoring rules cost no further scores, so an
-arm counts by the best of its rules. All arms of a round answer the same items, and what they answered before counts on.
+An arm is a template with a number of shots, a demonstration seed and order. Scoring rules and calibrations are readings
+of the same scores, so an arm counts by the best of its readings. All arms of a round answer the same items, and what
+they answered before counts on. Controls are no arms: they are run beside the prompt that is chosen.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,17 +18,21 @@ from harness.errors import UsageError
 from harness.grid import PlannedCell
 from harness.options import RunOptions
 from harness.progress import Reporter
-from harness.records import Example, RuleName
+from harness.records import CalibrationName, Example, RuleName
 from harness.runner import FinishedRun, Session, store_run
 from harness.sequential import Round, halving_schedule
+
+# What each reading of an arm, by the arm's number, was right on, item by item.
+Answers = dict[int, dict[tuple[RuleName, CalibrationName], list[bool]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An arm after a round: its accuracy over the ``n`` items so far, under the best of its rules."""
+    """An arm after a round: its accuracy over the ``n`` items so far, under the best of its readings."""
 
     arm: PlannedCell
     rule: RuleName
+    calibration: CalibrationName
     accuracy: float
     n: int
 
@@ -36,7 +41,8 @@ class Standing:
         arm = self.arm
         seed = f", seed {arm.seed}" if arm.seed is not None else ""
         order = f", order {arm.demos.order}" if arm.demos.order is not None else ""
-        return f"{arm.template.name}, {arm.shots}-shot{seed}{order}, {self.rule}"
+        calibration = f", {self.calibration}" if self.calibration != "none" else ""
+        return f"{arm.template.name}, {arm.shots}-shot{seed}{order}, {self.rule}{calibration}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
         UsageError: several tasks, no split for choices, or a budget too small for so many prompts.
         HarnessError: as for a run.
     """
-    session = Session(options.model_copy(update={"split": "select"}), reporter)
+    session = Session(options.model_copy(update={"split": "select", "controls": ()}), reporter)
     arms = session.plan()
     names = {arm.data.task.name for arm in arms}
     if len(names) > 1:
@@ -103,7 +109,7 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
     session.open()
     items = list(arms[0].items)
     random.Random(f"select {options.seed}").shuffle(items)  # noqa: S311 - a seeded order
-    right: dict[tuple[int, RuleName], list[bool]] = {}
+    right: Answers = {}
     rounds: list[Sequence[Standing]] = []
     alive, begin, runs = list(range(len(arms))), 0, 0
     for step in schedule:
@@ -115,7 +121,7 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
         standings = _ranked(arms, alive, right)
         rounds.append([standing for _, standing in standings])
         alive = [index for index, _ in standings[: (len(alive) + 1) // 2]]
-    winner = rounds[-1][0] if rounds else Standing(arms[0], arms[0].rules[0], float("nan"), 0)
+    winner = rounds[-1][0] if rounds else Standing(arms[0], arms[0].rules[0], arms[0].calibrations[0], float("nan"), 0)
     labels = min(begin, len(items))
     report = _report(session, options, winner, labels)
     session.processes.close()
@@ -130,38 +136,34 @@ def _schedule(arms: int, budget: int) -> list[Round]:
 
 
 def _answer(
-    session: Session,
-    arms: Sequence[PlannedCell],
-    alive: Sequence[int],
-    shown: Sequence[Example],
-    right: dict[tuple[int, RuleName], list[bool]],
+    session: Session, arms: Sequence[PlannedCell], alive: Sequence[int], shown: Sequence[Example], right: Answers
 ) -> None:
     """Have every arm that is left answer the items."""
     cells = [replace(arms[index], items=shown) for index in alive]
-    finished = iter(session.finish(cells, session.encode(cells), "select"))
-    for index, cell in zip(alive, cells, strict=True):
-        for rule in cell.rules:
-            for _ in cell.calibrations:
-                found = next(finished)
-                right.setdefault((index, rule), []).extend(one.correct for one in found.predictions)
+    encoded = session.encode(cells)
+    finished = session.finish(cells, encoded, "select")
+    arm_of = {id(cell): index for index, cell in zip(alive, encoded.cells, strict=True)}
+    for found in finished:
+        reading = found.cell.signature["rule"], found.cell.signature["calibration"]
+        answers = right.setdefault(arm_of[id(found.encoded)], {}).setdefault(reading, [])
+        answers.extend(one.correct for one in found.predictions)
 
 
-def _ranked(
-    arms: Sequence[PlannedCell], alive: Sequence[int], right: dict[tuple[int, RuleName], list[bool]]
-) -> list[tuple[int, Standing]]:
+def _ranked(arms: Sequence[PlannedCell], alive: Sequence[int], right: Answers) -> list[tuple[int, Standing]]:
     """The arms that are left, the best first; of equals, the one with fewer shots."""
     found = []
     for index in alive:
-        by_rule: Iterator[Standing] = (
-            Standing(arms[index], rule, float(np.mean(right[index, rule])), len(right[index, rule]))
-            for rule in arms[index].rules
-        )
-        found.append((index, max(by_rule, key=lambda standing: standing.accuracy)))
+        readings = [
+            Standing(arms[index], rule, calibration, float(np.mean(answers)), len(answers))
+            for (rule, calibration), answers in right[index].items()
+        ]
+        found.append((index, max(readings, key=lambda standing: standing.accuracy)))
     return sorted(found, key=lambda pair: (-pair[1].accuracy, pair[1].arm.shots, pair[0]))
 
 
 def _report(session: Session, options: RunOptions, winner: Standing, labels: int) -> FinishedRun:
-    """The chosen prompt on the split that nothing was chosen by, stored as a run that tells what the choice cost."""
+    """The chosen prompt and its controls on the split that nothing was chosen by, as a run that tells what the choice
+    cost."""
     arm = winner.arm
     chosen = options.model_copy(
         update={
@@ -170,6 +172,7 @@ def _report(session: Session, options: RunOptions, winner: Standing, labels: int
             "shots": (arm.shots,),
             "demo_seeds": (arm.seed,) if arm.seed is not None else options.demo_seeds,
             "rule": (winner.rule,),
+            "calibrate": (winner.calibration,),
         }
     )
     cells = [cell for cell in session.plan(chosen) if cell.demos.order == arm.demos.order]

@@ -14,6 +14,7 @@ from test_summary import SIGNATURE
 
 from harness import plots
 from harness.breakeven import selection_labels
+from harness.breakeven.report import _about
 from harness.errors import UsageError
 from harness.records import Example, Prediction, digest
 from harness.run_store import Cell, Manifest, RunFolder
@@ -229,6 +230,40 @@ def test_a_baseline_without_labels_has_no_curve(harness: Commands) -> None:
     (task,) = found(harness)["tasks"]
     assert [one["name"] for one in task["baselines"]] == ["tfidf"]
     assert "chance: uses no label, so it has no curve; left out" in task["notices"]
+
+
+def test_the_commonest_label_is_a_floor_and_no_curve_unless_asked_for(harness: Commands) -> None:
+    store([(prompt(), right(0.75, 99))])
+    store_baselines()
+    floor = {"method": "majority", "model": "majority"}
+    store([(baseline(n, seed, **floor), right(0.5)) for n in (16, 64) for seed in (0, 1)])
+    (task,) = found(harness)["tasks"]
+    assert [one["name"] for one in task["baselines"]] == ["tfidf"]
+    assert "majority: looks at no text, so it is a floor and no curve; left out" in task["notices"]
+    (task,) = found(harness, "--method", "majority")["tasks"]
+    assert [one["name"] for one in task["baselines"]] == ["majority"]
+
+
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [(0.4, "0"), (8.47, "8"), (13.4, "13"), (13.6, "14"), (99.4, "99"), (104.4, "100"), (1_249, "1,200"), (-3.6, "-4")],
+)
+def test_numbers_of_labels_are_rounded_once(n: float, told: str) -> None:
+    assert _about(n) == told
+
+
+def test_tables_and_sentences_round_alike_and_what_is_left_comes_from_what_was_computed(harness: Commands) -> None:
+    store([(prompt(shots=4), right(0.755, 99))])
+    store_baselines()
+    (pair,) = found(harness)["tasks"][0]["pairs"]
+    n = pair["break_even"]["n"]
+    assert f"about {_about(n)} labels" in pair["sentence"]
+    assert pair["sentence"].endswith(f"which leaves {_about(n - 4)}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw", lambda report, prefix: [])
+        table = lines(harness.ok("breakeven"))
+    assert f"{_about(n)} " in table[1]
+    assert f"{_about(n - 4)} " in table[1]
 
 
 # Mistakes

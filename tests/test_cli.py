@@ -81,6 +81,9 @@ def expect(outcome: Outcome, status: int, *fragments: str) -> None:
         (["run", "one.yaml", "two.yaml"], ["two.yaml"]),
         (["leaderboard", "--format", "md"], ["--format", "'md'", "table, markdown, csv, latex, json"]),
         (["leaderboard", "--format", "jsn"], ["--format", "did you mean 'json'?"]),
+        (["leaderboard", "--json", "--format", "csv"], ["--json and --format csv", "name one format"]),
+        (["run", "--tasks", "mood", "--json", "--format", "table"], ["--json and --format table"]),
+        (["baseline", "--tasks", "mood", "--format", "latex", "--json"], ["--json and --format latex"]),
     ],
     ids=" ".join,
 )

@@ -91,3 +91,25 @@ def test_mistakes_are_told(harness: Commands, project: Project, tiny_gpt2: Path)
         "tasks/mood2.yaml", Path("tasks/mood.yaml").read_text().replace("name: mood", "name: mood2\nprompts: [mood]")
     )
     assert "one task at a time" in harness("select", "--tasks", "mood,mood2", *given[3:], "--budget", "90").mistake
+
+
+def test_calibrations_are_readings_of_an_arm_and_never_pooled(chosen: Any) -> None:
+    found = chosen("--budget", "60", "--calibrate", "none,contextual,batch", "--rule", "sum,char")
+    assert max(one["n"] for standings in found["rounds"] for one in standings) <= 20
+    apart = [chosen("--budget", "60", "--calibrate", name, "--rule", "sum,char") for name in ("none", "contextual")]
+    together = chosen("--budget", "60", "--calibrate", "none,contextual", "--rule", "sum,char")
+
+    def first_round(found: dict[str, Any]) -> dict[str, float]:
+        return {one["prompt"].split(",")[0]: one["accuracy"] for one in found["rounds"][0]}
+
+    best = {name: max(first_round(one)[name] for one in apart) for name in first_round(together)}
+    assert first_round(together) == best
+    (row,) = together["rows"]
+    assert (row["calibration"] == "contextual") == together["winner"].endswith("contextual")
+
+
+def test_controls_are_no_arms_and_are_run_beside_the_chosen_prompt(chosen: Any) -> None:
+    plain = chosen("--budget", "60")
+    found = chosen("--budget", "60", "--controls", "content-free")
+    assert (found["rounds"], found["runs"], found["full"]) == (plain["rounds"], plain["runs"], plain["full"])
+    assert [row["control"] for row in found["rows"]] == [None, "content-free"]

@@ -151,9 +151,9 @@ class Report:
             f"{self.scale * pair.prompt.level.score:.{1 if self.scale > 1 else 3}f}",
             f"{pair.prompt.budget.total:,}",
             pair.baseline.name,
-            found.text("{:,.0f}".format),
-            found.interval_text("{:,.0f}".format),
-            pair.net.text("{:,.0f}".format),
+            found.text(_about),
+            found.interval_text(_about),
+            pair.net.text(_about),
             _gain(gain),
             f"{found.below:.0%} below, {found.above:.0%} above" if found.below or found.above else "-",
         ]
@@ -249,9 +249,11 @@ class Report:
 
 
 def _about(n: float) -> str:
-    """Two significant digits, all that an estimate of this kind bears."""
-    rounded = float(f"{n:.2g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:g}"
+    """Whole labels, and of a hundred or more two significant digits: all that an estimate of this kind bears.
+
+    Every number of labels is rounded here and only here, from what was computed, so that tables and sentences agree.
+    """
+    return f"{n:,.0f}" if abs(n) < 100 else f"{float(f'{n:.2g}'):,.0f}"
 
 
 def _gain(gain: Advantage) -> str:

@@ -27,6 +27,7 @@ _TELLING = (
 # What a prompt without demonstrations does not have.
 _OF_DEMOS = ("demos", "pool_hash", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order")
 _OF_SHOTS = ("shots", "labels_used")
+_FLOOR = "majority"  # learns which label is the commonest, and nothing of texts
 
 
 def read(results: Path, tasks: Sequence[str], wanted: Wanted) -> list[Report]:
@@ -285,9 +286,13 @@ def _baselines(
     for key in blind:
         notices.append(f"{key[0]}: uses no label, so it has no curve; left out")
         del groups[key]
+    floors = [key for key in groups if key[0] == _FLOOR and wanted.method != _FLOOR]
+    for key in floors:
+        notices.append(f"{_FLOOR}: looks at no text, so it is a floor and no curve; left out")
+        del groups[key]
     if not groups:
         raise HarnessError(
-            f"{cells[0].signature['task']}: no stored baseline was trained on labels; 'harness baseline --tasks"
+            f"{cells[0].signature['task']}: no stored baseline learnt texts from labels; 'harness baseline --tasks"
             f" {cells[0].signature['task']}' makes some"
         )
     methods = [method for method, _ in groups]

@@ -53,7 +53,6 @@ def format_options(command: Function) -> Function:
         click.option(
             "--format",
             "format_",
-            default="table",
             metavar="|".join(_FORMATS),
             help="How the table is printed.  [default: table]",
         ),
@@ -175,9 +174,11 @@ def grid_options(command: Function) -> Function:
 # What was typed
 
 
-def wanted_format(format_: str, as_json: bool) -> Format:
-    """Raises UsageError for a format that there is not."""
-    chosen = "json" if as_json else format_
+def wanted_format(format_: str | None, as_json: bool) -> Format:
+    """Raises UsageError for a format that there is not, and for two of them."""
+    if as_json and format_ not in (None, "json"):
+        raise UsageError(f"--json and --format {format_}: name one format; --json is the same as --format json")
+    chosen = "json" if as_json else format_ or "table"
     if chosen not in _FORMATS:
         raise UsageError(f"--format: unknown value {chosen!r}{suggest(chosen, _FORMATS)}")
     return chosen  # type: ignore[return-value]

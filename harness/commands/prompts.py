@@ -19,7 +19,9 @@ from harness.terminal import visible
 @grid_options
 @data_options
 @format_options
-def run_command(grid: Path | None, format_: str, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
+def run_command(
+    grid: Path | None, format_: str | None, as_json: bool, model_arg: tuple[str, ...], **typed: Any
+) -> None:
     """Score every prompt of the tasks and print the table.
 
     The options may also stand in a YAML file, under the same names: harness run grid.yaml

@@ -21,7 +21,7 @@ from harness.terminal import visible
 )
 @click.option("--report", is_flag=True, help="Show precision, recall and F1 of each label, and the confusion matrix.")
 def leaderboard_command(
-    tasks: str | None, results: Path, format_: str, as_json: bool, sensitivity: bool, report: bool
+    tasks: str | None, results: Path, format_: str | None, as_json: bool, sensitivity: bool, report: bool
 ) -> None:
     """Rank all stored runs, task by task."""
     from harness.cell_results import read_cells

@@ -46,7 +46,7 @@ from harness.terminal import visible
     "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
 )
 @format_options
-def baseline_command(format_: str, as_json: bool, **typed: Any) -> None:
+def baseline_command(format_: str | None, as_json: bool, **typed: Any) -> None:
     """Train classifiers on nested sets of labels, and print how they do on the items that prompts are evaluated on.
 
     A task with a thousand labels or fewer takes seconds. What was trained before is read, not trained again.
