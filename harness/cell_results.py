@@ -50,6 +50,11 @@ class CellResult:
     def items_hash(self) -> str:
         return digest(list(self.item_ids))
 
+    @property
+    def chosen(self) -> str | None:
+        """Its template, where labels of other items have chosen it among others; such a prompt is never averaged."""
+        return str(self.signature["template"]) if self.selection_labels else None
+
 
 def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[CellResult]:
     """The cells of finished runs; ``tasks``, names or patterns, keeps those alone.

@@ -157,7 +157,7 @@ def as_text(found: Sequence[Pair]) -> str:
         if not np.isnan(pair.detectable):
             lines.append(f"  a difference of {100 * pair.detectable:.1f} points would be seen in four of five tries")
         for key, (left, right) in pair.differs.items():
-            lines.append(f"  {key}: {left} and {right}")
+            lines.append(f"  {key}: {_word(left)} and {_word(right)}")
         for item, left, right in pair.changed[:_CHANGED]:
             lines.append(f"  item {item[:12]}: {_verdict(left)} and {_verdict(right)}")
         if len(pair.changed) > _CHANGED:
@@ -252,6 +252,16 @@ def _clusters(row: Row, chosen: Sequence[int]) -> Any:
     return None if row.clusters is None else row.clusters[chosen]
 
 
+def _levels(row: Row, key: str) -> list[str]:
+    """The values that a row is a mean over, in order."""
+    values = {cell.signature[key] for cell in row.cells}
+    return [_word(value) for value in sorted(values, key=lambda value: (value is not None, value))]
+
+
+def _word(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
 def _template_hashes(row: Row) -> set[object]:
     return {cell.signature["template_hash"] for cell in row.cells}
 
@@ -262,7 +272,14 @@ def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tup
         left, right = one.signature[key], other.signature.get(key)
         if left != right and key not in _SILENT:
             found[key.replace("_", " ")] = (left, right)
-    if one.templates > 1 or other.templates > 1:  # then the signature is that of one of several
+    # The signature of a mean over several templates, seeds or orders is that of one of them.
+    for key in ("demo_seed", "order"):
+        left, right = _levels(one, key), _levels(other, key)
+        if len(left) > 1 or len(right) > 1:
+            found.pop(key.replace("_", " "), None)
+            if left != right:
+                found[f"{key.replace('_', ' ')}s"] = (", ".join(left), ", ".join(right))
+    if one.templates > 1 or other.templates > 1:
         found.pop("template", None)
         found.pop("template hash", None)
         if _template_hashes(one) != _template_hashes(other):

@@ -89,11 +89,29 @@ def difference_interval(differences: Floats, clusters: Ints | None = None) -> In
     from scipy import stats
 
     mean = float(differences.mean())
-    groups = len(differences) if clusters is None else len(np.unique(clusters))
-    if groups < 2:
+    freedom = _freedom(differences, clusters)
+    if freedom < 1:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * standard_error(differences, clusters)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * standard_error(differences, clusters)
     return _interval(mean, mean - half, mean + half)
+
+
+def t_test(differences: Floats, clusters: Ints | None = None) -> float:
+    """Two-sided p-value that the mean of per-item differences, shape [n], is 0: below 1 - ``LEVEL`` just where the
+    interval above leaves 0 out.
+
+    Where no two differences differ there is no spread to judge by: 1 if they are 0, else 0.
+    """
+    from scipy import stats
+
+    mean, error = float(differences.mean()), standard_error(differences, clusters)
+    if not error > 0:
+        return float(mean == 0)
+    return float(2 * stats.t.sf(abs(mean) / error, _freedom(differences, clusters)))
+
+
+def _freedom(values: Floats, clusters: Ints | None) -> int:
+    return (len(values) if clusters is None else len(np.unique(clusters))) - 1
 
 
 def sign_flip(differences: Floats, clusters: Ints | None = None, flips: int = FLIPS) -> float:
@@ -157,13 +175,13 @@ def adjust(p_values: Floats, method: Literal["holm", "bh"] = "holm") -> Floats:
 
 
 def not_worse_than_best(scores: Floats, clusters: Ints | None = None) -> npt.NDArray[np.bool_]:
-    """Which systems, of scores [systems, n], a leaderboard marks: those not Holm-worse than the one of highest mean.
+    """Which systems, of scores [systems, n], are not Holm-worse than the one of highest mean, the first of equals.
 
-    One sign-flip test against the best for each of the others, at ``1 - LEVEL``.
+    One paired t-test against the best for each of the others, at ``1 - LEVEL``: the test that intervals invert.
     """
     best = int(scores.mean(axis=1).argmax())
     others = [system for system in range(len(scores)) if system != best]
-    p_values = np.array([sign_flip(scores[best] - scores[system], clusters) for system in others])
+    p_values = np.array([t_test(scores[best] - scores[system], clusters) for system in others])
     marked = np.ones(len(scores), np.bool_)
     marked[others] = adjust(p_values) > 1 - LEVEL
     return marked

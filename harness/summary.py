@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.calibrate import TRANSDUCTIVE
 from harness.cell_results import ROW_KEY, CellResult
 from harness.metrics import METRICS, Ints, confusion, pair_index
-from harness.paired import adjust, compare, difference_interval
+from harness.paired import compare, difference_interval, not_worse_than_best
 from harness.power import detectable_difference, detectable_single
 from harness.records import digest
 from harness.statistics import Interval, bootstrap_interval, mean_interval, standard_error
@@ -105,6 +105,11 @@ class Row:
         return bool(self.signature["kind"] == "baseline")
 
     @property
+    def chosen(self) -> str | None:
+        """The template's name where a choice on other items has picked it alone; None for any other row."""
+        return str(self.signature["template"]).split("/")[-1] if self.cells[0].selection_labels else None
+
+    @property
     def labels_used(self) -> int:
         """Labels that training took, or those that prompts show and those that they were chosen by."""
         return int(self.signature["labels_used"]) + max(cell.selection_labels for cell in self.cells)
@@ -175,10 +180,10 @@ class Row:
 
 def summarise(cells: Iterable[CellResult]) -> list[Row]:
     """Rows, ranked within each task by the primary metric. Of cells that differ only in when they ran, the latest
-    counts."""
+    counts. A prompt that was chosen by labels has a row of its own, which is charged with them."""
     groups: dict[str, dict[tuple[str, Any, Any], CellResult]] = {}
     for cell in sorted(cells, key=lambda cell: cell.created):
-        key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash])
+        key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash, cell.chosen])
         groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"], _order(cell)] = cell
     rows = _beside_baselines([_row(list(group.values())) for group in groups.values()])
     return sorted(
@@ -218,7 +223,8 @@ def _place(row: Row) -> tuple[object, ...]:
 def _short_name(row: Row, *, task: bool = True) -> str:
     known = row.signature
     what = f"{known['labels_used']} labels" if row.trained else f"{known['shots']}-shot"
-    return ", ".join([str(known["model"]), *([row.task_label] if task else []), what])
+    chosen = [] if row.chosen is None else [f"chosen: {row.chosen}"]
+    return ", ".join([str(known["model"]), *([row.task_label] if task else []), what, *chosen])
 
 
 def _order(cell: CellResult) -> int | None:
@@ -285,25 +291,16 @@ def _shares(labels: Ints, n_labels: int) -> list[float]:
 
 
 def _within_noise(rows: Sequence[Row]) -> list[str]:
-    """A line for each task whose best row is not alone: which others are not worse beyond chance.
-
-    Paired t-tests on the same items against the best row, adjusted by Holm's method.
-    """
-    from scipy import stats
-
+    """A line for each task whose best row is not alone: which others are not worse beyond chance."""
     groups: dict[tuple[object, ...], list[tuple[Row, str]]] = {}
     for row, name in _named([row for row in rows if row.signature["control"] is None]):
         groups.setdefault((row.task_label, row.signature["split"], row.items_hash), []).append((row, name))
     found = []
     for group in groups.values():
         (best, best_name), *others = sorted(group, key=lambda pair: -pair[0].item_accuracy.mean())
-        gaps = [best.item_accuracy - row.item_accuracy for row, _ in others]
-        errors = np.array([standard_error(gap, best.clusters) for gap in gaps])
-        means = np.array([gap.mean() for gap in gaps])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p_values = 2 * stats.t.sf(means / errors, best.n - 1)
-        p_values = np.where(errors > 0, p_values, np.where(means > 0, 0.0, 1.0))
-        close = [name for (_, name), p in zip(others, adjust(p_values), strict=True) if p >= 0.05]
+        scores = np.stack([best.item_accuracy, *(row.item_accuracy for row, _ in others)])
+        marked = not_worse_than_best(scores, best.clusters)[1:]
+        close = [name for (_, name), near in zip(others, marked, strict=True) if near]
         if close:
             told = "; ".join(close[:_MOST_NAMED]) + (
                 f"; {len(close) - _MOST_NAMED} more" if close[_MOST_NAMED:] else ""

@@ -113,7 +113,8 @@ def _prompts(row: Row) -> str:
     grid = row.templates * row.seeds * row.orders
     if row.trained:  # what is trained has no wording, only training sets
         return f"{row.seeds} seed{'s' * (row.seeds > 1)}"
-    told = f"{row.templates} x {row.seeds} seeds" if row.seeds > 1 else str(row.templates)
+    told = str(row.templates) if row.chosen is None else f"chosen: {row.chosen}"
+    told += f" x {row.seeds} seeds" if row.seeds > 1 else ""
     told += f" x {row.orders} orders" if row.orders > 1 else ""
     return told if row.predictions == grid * row.n else f"{row.predictions // row.n} of {told}"
 

@@ -132,3 +132,15 @@ def test_being_worse_fails_only_when_asked_and_beyond_chance(
     done = harness("compare", first, second, "--fail-if-worse")
     assert done.status == 1
     assert f"{second} is worse than {first}: mood" in done.err
+
+
+def test_a_mean_over_seeds_and_orders_is_told_as_one(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2, "--shots", "0", "--prompts", "plain")
+    options = ("--prompts", "plain", "--demo-seeds", "0,1", "--demo-order")
+    many = run(harness, tiny_gpt2, "--shots", "2", *options, "permuted:2")
+    told = harness.ok("compare", one, many).out
+    assert "  demo seeds: none and 0, 1\n" in told
+    assert "  orders: none and 0, 1\n" in told
+    assert "None" not in told
+    (pair,) = json.loads(harness.ok("compare", many, many, "--json").out)["pairs"]
+    assert not {"orders", "demo seeds", "order", "demo seed"} & pair["differs"].keys()

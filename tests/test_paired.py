@@ -22,9 +22,11 @@ from harness.paired import (
     bootstrap_items,
     bootstrap_sums,
     compare,
+    difference_interval,
     mcnemar,
     not_worse_than_best,
     sign_flip,
+    t_test,
 )
 from harness.statistics import SEED, Interval
 
@@ -210,16 +212,45 @@ def test_adjusted_p_values() -> None:
     assert adjust(np.array([])).shape == (0,)
 
 
+@given(
+    values=st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size=4, max_size=30),
+    clustered=st.booleans(),
+)
+def test_the_t_test_rejects_just_where_the_interval_leaves_0_out(values: list[float], clustered: bool) -> None:
+    differences = np.array(values)
+    clusters = np.arange(len(values)) // 2 if clustered else None
+    found = difference_interval(differences, clusters)
+    if not math.isnan(found.low):
+        assert (t_test(differences, clusters) < 0.05) == (not found.low <= 0 <= found.high)
+
+
+def test_the_t_test_is_that_of_scipy() -> None:
+    first, second = np.array([1.0, 0, 1, 1, 0.5]), np.array([0.5, 0, 0, 1, 1])
+    assert t_test(first - second) == pytest.approx(float(stats.ttest_rel(first, second).pvalue))
+    assert (t_test(np.zeros(3)), t_test(np.full(3, 0.5))) == (1.0, 0.0)
+
+
+def test_clusters_have_fewer_degrees_of_freedom_than_items() -> None:
+    """Three clusters of ten equal items each: the test of three numbers, not that of thirty."""
+    differences = np.array([0.2, 0.5, 0.4])
+    alone = float(stats.ttest_1samp(differences, 0).pvalue)
+    assert t_test(np.repeat(differences, 10), np.repeat(np.arange(3), 10)) == pytest.approx(alone)
+    scores = np.stack([np.ones(30), 1 - np.repeat(differences, 10)])
+    assert not_worse_than_best(scores).tolist() == [True, False]
+    assert alone > 0.05
+    assert not_worse_than_best(scores, np.repeat(np.arange(3), 10)).tolist() == [True, True]
+
+
 def test_a_leaderboard_marks_what_is_not_worse_than_the_best() -> None:
-    """Of 40 items, a system that loses 3, 6 or 12 to the best has a p of .25, .03125 or .00049."""
+    """Of 40 items, a system that loses 3, 4 or 12 to the best has a t of 1.78, 2.08 or 4.09: p = .083, .044, .0002."""
     best = np.ones(40)
     close, worse, far = best.copy(), best.copy(), best.copy()
     close[:3] = 0
-    worse[:6] = 0
+    worse[:4] = 0
     far[:12] = 0
     assert not_worse_than_best(np.stack([close, best, far])).tolist() == [True, True, False]
     assert not_worse_than_best(np.stack([worse, best])).tolist() == [False, True]
-    # twice .03125 is not below .05
+    # twice .044 is not below .05
     assert not_worse_than_best(np.stack([worse, best, worse])).tolist() == [True, True, True]
     assert not_worse_than_best(best[None]).tolist() == [True]
 

@@ -65,6 +65,7 @@ def cell(
     items: str = "item",
     close: int = 0,
     dropped: int = 0,
+    selection_labels: int = 0,
     **changes: Any,
 ) -> CellResult:
     assert changes.keys() <= SIGNATURE.keys()
@@ -80,6 +81,7 @@ def cell(
         close=close,
         dropped=dropped,
         clusters=None if clusters is None else np.array(clusters, np.int64),
+        selection_labels=selection_labels,
     )
 
 
@@ -108,6 +110,26 @@ def test_mean_worst_best_and_spread_over_templates_and_seeds() -> None:
     # of templates, after the mean over seeds
     assert (accuracy.worst, accuracy.best, accuracy.spread) == pytest.approx((0.25, 0.75, 0.5))
     assert (accuracy.worst_template, accuracy.best_template) == ("terse", "plain")
+
+
+def test_a_chosen_prompt_has_a_row_of_its_own_that_is_charged_with_the_choice() -> None:
+    """Six templates, and one of them again after a choice by 291 labels."""
+    cells = [cell(HALF, template=f"mood/{name}") for name in "abcdef"]
+    chosen = cell(RIGHT, template="mood/c", selection_labels=291, created="2026-01-02T00:00:00+00:00")
+    best, mean = summarise([*cells, chosen])
+    assert (best.chosen, best.templates, best.labels_used) == ("c", 1, 291)
+    assert (mean.chosen, mean.templates, mean.labels_used) == (None, 6, 0)
+    assert mean.metrics["accuracy"].mean == pytest.approx(0.5), "the chosen prompt is no part of the mean"
+    titles = tables.columns([best, mean])
+    told = [
+        dict(zip(titles, tables.cells(row, titles, tables.model_names([row])), strict=True)) for row in (best, mean)
+    ]
+    assert [row["prompts"] for row in told] == ["chosen: c", "6"]
+    assert notices([best, mean])[0] == "within noise of tiny, mood, 0-shot, chosen: c: tiny, mood, 0-shot"
+    again = cell(RIGHT, template="mood/c", selection_labels=40, created="2026-01-03T00:00:00+00:00")
+    other = cell(RIGHT, template="mood/d", selection_labels=50, created="2026-01-03T00:00:00+00:00")
+    rows = summarise([*cells, chosen, again, other])
+    assert [(row.chosen, row.labels_used) for row in rows[:2]] == [("c", 40), ("d", 50)], "the latest choice counts"
 
 
 def test_the_interval_is_that_of_the_mean_of_each_item() -> None:
