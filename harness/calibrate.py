@@ -86,8 +86,15 @@ def prototypical(scores: Floats, *, seed: int = 0) -> Floats:
         return normalised(np.log(found.predict_proba(logs)[:, order]))
 
 
+def fewest_items(labels: int) -> int:
+    """The least number of items from which a transductive calibration can tell ``labels`` labels apart."""
+    return 2 * labels
+
+
 def _enough(scores: Floats, name: CalibrationName) -> Floats:
     items, labels = scores.shape
-    if items < 2 * labels:
-        raise UsageError(f"--calibrate {name}: needs at least {2 * labels} items for {labels} labels, not {items}")
+    if items < fewest_items(labels):
+        raise UsageError(
+            f"--calibrate {name}: needs at least {fewest_items(labels)} items for {labels} labels, not {items}"
+        )
     return normalised(scores)

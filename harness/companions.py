@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,14 +75,16 @@ def domain(
     return _contexts(items, demos, renderer, fillers)
 
 
-def text_fields(item: Example) -> list[str]:
-    """The names of the fields that hold text."""
-    return [name for name, value in item.fields.items() if isinstance(value, str)]
+def text_fields(items: Iterable[Example]) -> list[str]:
+    """The names of the fields that hold text in any of the items."""
+    found = [name for item in items for name, value in item.fields.items() if isinstance(value, str)]
+    return list(dict.fromkeys(found))
 
 
 def filled(item: Example, filler: Callable[[str], str]) -> Example:
     """The item with other text in its text fields; ``filler`` gives it by field name."""
-    return replace(item, fields={**item.fields, **{name: filler(name) for name in text_fields(item)}})
+    fields = {name: filler(name) if isinstance(value, str) else value for name, value in item.fields.items()}
+    return replace(item, fields=fields, place=f"{item.place}, its text replaced")
 
 
 def _after(text: str, prompt: Prompt) -> Prompt:
@@ -118,7 +120,7 @@ def _contexts(
 def _random_texts(pool: Sequence[Example], task: str, number: int) -> Mapping[str, str]:
     """One text for each text field, its words drawn one by one from all words of the field in the pool."""
     found = {}
-    for name in text_fields(pool[0]):
+    for name in text_fields(pool):
         rows = [str(example.fields[name]) for example in pool]
         spaced = any(" " in row for row in rows)  # Chinese has no spaces between words
         split = [row.split() if spaced else list(row) for row in rows]

@@ -12,22 +12,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.companions import filled, text_fields
+from harness.companions import filled
 from harness.records import ControlName, Example
 
+OF_DEMOS: frozenset[ControlName] = frozenset({"permuted", "noise"})  # the others are of the item
 NOISE = 0.5
 
 
-def expand(wanted: Sequence[ControlName], items: Sequence[Example], shots: int) -> list[str]:
-    """The controls that make sense for these items at this number of shots; ``partial`` becomes one for each field."""
-    found: list[str] = []
-    for name in wanted:
-        if name == "partial":
-            fields = text_fields(items[0])
-            found += [f"partial:{field}" for field in fields] if len(fields) > 1 else []
-        elif name == "content-free" or shots:
-            found.append(name)
-    return found
+def control_seed(task: str, demo_seed: int | None) -> str:
+    """What decides what a control of demonstrations leaves to chance, besides the demonstrations themselves."""
+    return f"{task} {demo_seed}"
 
 
 def controlled_items(control: str | None, items: Sequence[Example]) -> list[Example]:
@@ -42,7 +36,7 @@ def controlled_items(control: str | None, items: Sequence[Example]) -> list[Exam
 
 def controlled_demos(control: str | None, demos: Sequence[Example], seed: str) -> list[Example]:
     """The demonstrations as the control labels them; seeded, so that equal draws are labelled alike."""
-    if control not in ("permuted", "noise") or not demos:
+    if control not in OF_DEMOS or not demos:
         return list(demos)
     rng = random.Random(f"{seed} {control} {' '.join(demo.item_id for demo in demos)}")  # noqa: S311 - a seeded draw
     golds = [demo.gold for demo in demos]

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from harness.background import Ahead
 from harness.columns import Requests
+from harness.combinations import LeftOut, controls, numbers_of_shots, readings
 from harness.companions import Companion, contextual, domain, null, premise
-from harness.controls import controlled_demos, controlled_items, expand
+from harness.controls import control_seed, controlled_demos, controlled_items
 from harness.data import TaskData, limited, load_data
 from harness.decide import Beside
 from harness.demo_plan import CellDemos, DemoPlanner
@@ -23,7 +24,7 @@ from harness.encode import EncodedCell, Encoder
 from harness.errors import UsageError
 from harness.options import RunOptions
 from harness.progress import Advance, Reporter
-from harness.records import CalibrationName, Example, Prompt, Role, RuleName
+from harness.records import Example, Prompt, Reading, Role
 from harness.render import Renderer
 from harness.rules import COMPARED
 from harness.search_path import SearchPath
@@ -38,15 +39,14 @@ ROUND_TOKENS = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """One prompt configuration, or a control of it, to evaluate under every rule and calibration asked for."""
+    """One prompt configuration, or a control of it, to evaluate under every reading of its scores asked for."""
 
     data: TaskData
     items: Sequence[Example]
     template: Template
     shots: int
     seed: int | None
-    rules: tuple[RuleName, ...]
-    calibrations: tuple[CalibrationName, ...] = ("none",)
+    readings: tuple[Reading, ...]
     control: str | None = None
     demos: CellDemos = field(default_factory=CellDemos)
 
@@ -127,19 +127,22 @@ class EncodedGrid:
 
 
 def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterator[PlannedCell]:
-    """Every cell of tasks x shots x seeds x templates x orders; k = 0 has no seed and no order.
+    """Every cell of tasks x shots x seeds x templates x orders, with its controls; k = 0 has no seed and no order.
+
+    What makes no sense is left out, which a notice says.
 
     Raises:
-        HarnessError: anything wrong with a task, a template or its data.
+        HarnessError: anything wrong with a task, a template or its data; or nothing is left.
     """
     catalogue = Catalogue(search)
     planner = DemoPlanner(options, reporter)
+    left_out = LeftOut()
+    empty = True
     for task in catalogue.select(options.tasks):
         _mention_shadows(task, catalogue, search, reporter)
         templates = load_templates(task, search, options.prompts)
-        _check_readings(task, options)
-        needs_pool = planner.needs_pool or "domain" in options.calibrate
-        roles: set[Role] = {options.split, "pool"} if needs_pool else {options.split}
+        of_words = "domain" in options.calibrate and task.labels is not None and "pool" in task.splits
+        roles: set[Role] = {options.split, "pool"} if planner.needs_pool or of_words else {options.split}
         data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
         if data.duplicates:
             found = "1 row of the pool equals" if data.duplicates == 1 else f"{data.duplicates} rows of the pool equal"
@@ -147,27 +150,24 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
                 f"{task.name}: {found} a reported item and {'is' if data.duplicates == 1 else 'are'} not used"
             )
         items = limited(data.role(options.split), options.limit, options.seed)
-        rules: tuple[RuleName, ...] = options.rule or (task.primary_rule,)
+        read = {template: readings(options, task, template, items, left_out) for template in templates}
+        templates = [template for template in templates if read[template]]
+        if not templates:
+            continue
         demos = planner.of(data, items)
-        for shots in options.shots:
-            controls = (None, *expand(options.controls, items, shots))
+        for shots in numbers_of_shots(options, task, left_out):
             for seed, template in product(demos.seeds(shots), templates):
-                for order, control in product(demos.orders(shots, seed, template), controls):
+                for order in demos.orders(shots, seed, template):
                     drawn = demos.cell(shots, seed, order)
-                    yield PlannedCell(data, items, template, shots, seed, rules, options.calibrate, control, drawn)
+                    changing = controls(options.controls, task, template, items, drawn, seed, left_out)
+                    for control in (None, *changing):
+                        empty = False
+                        yield PlannedCell(data, items, template, shots, seed, read[template], control, drawn)
     planner.release()
-
-
-def _check_readings(task: Task, options: RunOptions) -> None:
-    """Calibration speaks of the classes of a task; the options of an item are no classes."""
-    calibrated = [name for name in options.calibrate if name != "none"]
-    if calibrated and task.labels is None:
-        raise UsageError(f"--calibrate {calibrated[0]}: {task.name} has options of each item's own, and no labels")
-    if {"contextual", "domain"} & set(calibrated) and set(options.rule or (task.primary_rule,)) & COMPARED.keys():
-        raise UsageError(
-            f"--calibrate {calibrated[0]}: the rules {' and '.join(COMPARED)} already compare with another context; use"
-            " sum, token, char or byte"
-        )
+    if empty:
+        raise UsageError(f"nothing is left to evaluate: {left_out.told}")
+    if left_out.told:
+        reporter.notice(f"left out: {left_out.told}")
 
 
 def _mention_shadows(task: Task, catalogue: Catalogue, search: SearchPath, reporter: Reporter) -> None:
@@ -237,7 +237,7 @@ def _companions(
     renderer: Renderer,
 ) -> Iterator[tuple[str, Companion]]:
     """What the rules and calibrations of a cell compare with."""
-    wanted = {*(COMPARED[rule] for rule in cell.rules if rule in COMPARED), *cell.calibrations}
+    wanted = {name for rule, calibration in cell.readings for name in (COMPARED.get(rule), calibration)}
     if "premise" in wanted:
         yield "premise", premise(cell.template, items, prompts)
     if "null" in wanted:
@@ -250,5 +250,5 @@ def _companions(
 
 def _demos(cell: PlannedCell) -> list[Sequence[Example]]:
     """The demonstrations of each item in the order drawn, which every template shares."""
-    seed = f"{cell.data.task.name} {cell.seed}"
-    return [controlled_demos(cell.control, cell.demos.draw(item), seed) for item in cell.items]
+    chance = control_seed(cell.data.task.name, cell.seed)
+    return [controlled_demos(cell.control, cell.demos.draw(item), chance) for item in cell.items]

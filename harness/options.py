@@ -128,9 +128,14 @@ class RunOptions(Options):
 
     @field_validator("tasks", "shots", "demo_seeds", "prompts", "calibrate")
     @classmethod
-    def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _something(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if not value:
             raise ValueError("names nothing")
+        return value
+
+    @field_validator("tasks", "shots", "demo_seeds", "prompts", "calibrate", "rule", "controls")
+    @classmethod
+    def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(value))
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.baselines import find_baseline
+from harness.combinations import LeftOut, readings
 from harness.compare import find_run
 from harness.data import TaskData, load_data, read_unlabelled
 from harness.demo_plan import DemoPlanner
@@ -105,9 +106,11 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
     orders = demos.orders(shots, seed, templates[0])
     if len(orders) != 1:
         raise UsageError(f"--demo-order {options.demo_order}: predict takes one order")
-    rules = options.rule or (task.primary_rule,)
-    drawn = demos.cell(shots, seed, orders[0])
-    cell = PlannedCell(data, items, templates[0], shots, seed, rules, options.calibrate, None, drawn)
+    left_out = LeftOut()
+    read = readings(options, task, templates[0], items, left_out)
+    if not read:
+        raise UsageError(f"nothing is left to evaluate: {left_out.told}")
+    cell = PlannedCell(data, items, templates[0], shots, seed, read, None, demos.cell(shots, seed, orders[0]))
     planner.release()
     session.open()
     (finished,) = session.finish([cell], session.encode([cell]), options.split)

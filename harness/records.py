@@ -17,6 +17,7 @@ MetricName = Literal["accuracy", "macro_f1"]
 RuleName = Literal["sum", "token", "char", "byte", "pmi", "unconditional"]
 ControlName = Literal["content-free", "partial", "permuted", "noise"]
 CalibrationName = Literal["none", "contextual", "domain", "batch", "prototypical"]
+Reading = tuple[RuleName, CalibrationName]  # how log-probabilities become scores
 
 KEY_BYTES = 16
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,7 @@ class Session:
                 cells, encoded.cells, encoded.rows, encoded.companions, strict=True
             ):
                 beside = {name: companion.beside(sums) for name, companion in companions.items()}
-                for rule, calibration in product(planned.rules, planned.calibrations):
+                for rule, calibration in planned.readings:
                     signature = _signature(planned, rule, calibration, split, self)
                     predictions = predict(planned.items, cell, sums[rows], rule, calibration, beside)
                     identity = Cell(digest(signature), signature)

@@ -121,7 +121,7 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
         standings = _ranked(arms, alive, right)
         rounds.append([standing for _, standing in standings])
         alive = [index for index, _ in standings[: (len(alive) + 1) // 2]]
-    winner = rounds[-1][0] if rounds else Standing(arms[0], arms[0].rules[0], arms[0].calibrations[0], float("nan"), 0)
+    winner = rounds[-1][0] if rounds else Standing(arms[0], *arms[0].readings[0], float("nan"), 0)
     labels = min(begin, len(items))
     report = _report(session, options, winner, labels)
     session.processes.close()

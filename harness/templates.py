@@ -81,6 +81,11 @@ class Rendered:
     scored: slice | None
     tail: str
 
+    @property
+    def after_answer(self) -> str:
+        """What is scored besides the label word itself."""
+        return self.tail if self.scored is None else self.suffix[self.scored]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.controls import controlled_demos, controlled_items, expand
+from harness.controls import controlled_demos, controlled_items
 from harness.records import Example
 
 
@@ -19,14 +19,8 @@ def test_content_free_items_keep_all_but_their_text() -> None:
 
 
 def test_partial_items_keep_one_field() -> None:
-    items = [example(1, premise="p", hypothesis="h")]
-    assert expand(["partial"], items, 0) == ["partial:premise", "partial:hypothesis"]
-    (found,) = controlled_items("partial:hypothesis", items)
+    (found,) = controlled_items("partial:hypothesis", [example(1, premise="p", hypothesis="h")])
     assert found.fields == {"premise": "", "hypothesis": "h"}
-
-
-def test_an_item_of_one_field_has_no_parts() -> None:
-    assert expand(["partial", "content-free"], [example(1)], 0) == ["content-free"]
 
 
 def test_no_control_changes_nothing() -> None:

@@ -31,7 +31,7 @@ scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings
 options scoring
 demo_plan
-grid
+combinations grid
 runner select
 baselines.base baselines.choice baselines.logistic baselines.floors baselines.tfidf baselines.embedded
 baselines.registry baselines.options baselines.subsets baselines.texts baselines.trained

@@ -40,14 +40,18 @@ def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[Pla
         HarnessError: anything wrong with a task or its data, or more labels asked for than there are.
     """
     catalogue = Catalogue(SearchPath.default(options.include_path))
-    for task in catalogue.select(options.tasks):
+    tasks = catalogue.select(options.tasks)
+    unlabelled = [task.name for task in tasks if task.labels is None]
+    told = f"{', '.join(unlabelled)}: each item has options of its own and no labels, so there is nothing to learn"
+    if len(unlabelled) == len(tasks):
+        raise UsageError(f"{told}; baselines need a task with labels")
+    if unlabelled:
+        reporter.notice(f"left out: {told}")
+    for task in tasks:
+        if task.labels is None:
+            continue
         if task.name in catalogue.shadowed:
             reporter.notice(f"task {task.name}: {task.path} is used instead of {catalogue.shadowed[task.name]}")
-        if task.labels is None:
-            raise UsageError(
-                f"{task.name}: each item has options of its own and the task no labels, so there is nothing to learn;"
-                " baselines need a task with labels"
-            )
         roles: set[Role] = {options.split, "pool"}
         data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
         pool = data.role("pool")
