@@ -1,6 +1,7 @@
-"""Embeds texts with a transformer: the mean of its last hidden states over a text's tokens, in float32.
+"""Embeds texts with a transformer, in float32: as the files beside it say, else the mean of its last hidden states.
 
-Any encoder or causal language model that ``AutoModel`` loads will do. Embeddings are kept in
+Any encoder or causal language model that ``AutoModel`` loads will do; one in the layout of sentence-transformers says
+how its embeddings are made, and they are made so. Embeddings are kept in
 ``<results>/embeddings/<model fingerprint>/``, by a hash of the text's tokens, so that no text is ever embedded twice,
 and the same text always has the same numbers.
 """
@@ -23,9 +24,11 @@ from harness import hub
 from harness.errors import ModelError
 from harness.files import write_atomically
 from harness.models import ModelFiles
+from harness.pooling import Head, make_head
 from harness.processes import Processes
 from harness.progress import Reporter
 from harness.records import KEY_BYTES, digest
+from harness.sentence_layout import SentenceLayout, read_layout
 
 BATCH_TOKENS = 8_192
 COMMIT_SECONDS = 10.0
@@ -38,11 +41,16 @@ class Embedder:
     """Gives each text its vector; calling it twice with a text computes it once."""
 
     def __init__(self, files: ModelFiles, results: Path, reporter: Reporter) -> None:
+        """Raises ModelError where the files beside the model are damaged, or name what is not supported."""
         self.label = files.label
         self._files = files
         self._folder = results / "embeddings" / files.fingerprint
         self._reporter = reporter
+        self._layout: SentenceLayout = read_layout(files.path)
+        # The files' own word is part of every key; the mean keeps the key that it had before there was any other way.
+        self._method = self._layout.fingerprint.encode() if self._layout.stated else _METHOD
         self._model: Any = None
+        self._head: Head | None = None
         self._known: dict[bytes, Vectors] | None = None
         self._timed, self._seconds = 0, 0.0
 
@@ -51,7 +59,7 @@ class Embedder:
         """What the vector of a text depends on: the model, and how it tokenises."""
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         spelling = backend.to_str() if backend is not None else str(sorted(self._tokenizer.get_vocab().items()))
-        return digest([self._files.fingerprint, spelling, self._most, _METHOD.decode()])
+        return digest([self._files.fingerprint, spelling, self._most, self._method.decode()])
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """The vectors of texts; shape [n texts, d].
@@ -61,7 +69,7 @@ class Embedder:
             HarnessError: they cannot be stored.
         """
         tokens = self._tokenise(texts)
-        keys = [hashlib.blake2b(_METHOD + ids.tobytes(), digest_size=KEY_BYTES).digest() for ids in tokens]
+        keys = [hashlib.blake2b(self._method + ids.tobytes(), digest_size=KEY_BYTES).digest() for ids in tokens]
         if self._known is None:
             self._known = Processes().from_main(dict(self._stored()))
         missing = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._known}
@@ -91,19 +99,31 @@ class Embedder:
             raise ModelError(f"{spec.name}: its tokenizer cannot be loaded: {hub.first_line(error)}") from error
         if not tokenizer("a", add_special_tokens=False)["input_ids"]:
             raise ModelError(f"{spec.name}: its tokenizer knows no text: tokenizer.json or its like is missing")
+        if self._layout.lower:
+            _lower(tokenizer.backend_tokenizer)
         return tokenizer
 
     @property
     def _most(self) -> int | None:
         """How many tokens of a text are read. Tokenizers without a limit of their own name an enormous one."""
-        limits = [self._files.max_inputs, self._tokenizer.model_max_length]
+        stated = self._layout.most_tokens
+        limits = [self._files.max_inputs, self._tokenizer.model_max_length if stated is None else stated]
         return min((limit for limit in limits if limit is not None and limit < 1_000_000), default=None)
 
     def _tokenise(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
         tokenizer = self._tokenizer
-        found = tokenizer(list(texts), truncation=self._most is not None, max_length=self._most, verbose=False)
+        given = [self._layout.prompt + text for text in texts]
+        found = tokenizer(given, truncation=self._most is not None, max_length=self._most, verbose=False)
         stand_in = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)
         return [np.array(ids or [stand_in], np.int64) for ids in found["input_ids"]]
+
+    @cached_property
+    def _skipped(self) -> int:
+        """How many leading tokens are the model's own prompt, where they are not to be pooled."""
+        if self._layout.pools_prompt or not self._layout.prompt:
+            return 0
+        ids = self._tokenizer(self._layout.prompt)["input_ids"]
+        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
 
     # Vectors
 
@@ -116,6 +136,7 @@ class Embedder:
         pending: list[bytes] = []
         if self._model is None:
             self._model = load_encoder(self._files)
+            self._head = make_head(self._layout, _width(self._model), self._files.device)
         last = time.monotonic()
         with self._reporter.track("embedding", len(own), "texts") as advance:
             try:
@@ -144,8 +165,9 @@ class Embedder:
         ids, mask = ids.to(self._files.device), mask.to(self._files.device)
         with torch.inference_mode():
             hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-            kept = mask[..., None].to(hidden.dtype)
-            vectors: Vectors = ((hidden * kept).sum(1) / kept.sum(1)).cpu().numpy()
+            mask[:, : self._skipped] = 0
+            assert self._head is not None
+            vectors: Vectors = self._head(hidden, mask).cpu().numpy()
         if not np.isfinite(vectors).all():
             raise ModelError(f"{self._files.spec.name}: gives embeddings that are not finite numbers")
         return vectors
@@ -209,6 +231,20 @@ def load_encoder(files: ModelFiles) -> Any:
         model = model.get_encoder()
     model.config.use_cache = False
     return model.eval()
+
+
+def _width(model: Any) -> int:
+    """How many numbers the hidden state of a token has."""
+    return int(model.config.get_text_config().hidden_size)
+
+
+def _lower(backend: Any) -> None:
+    """Have a tokenizer lower-case texts before it does anything else with them; special tokens stay as they are."""
+    from tokenizers import normalizers
+
+    own = backend.normalizer
+    lowered = normalizers.Lowercase()
+    backend.normalizer = lowered if own is None else normalizers.Sequence([lowered, own])
 
 
 def _batches(keys: Sequence[bytes], tokens: dict[bytes, npt.NDArray[np.int64]]) -> Iterator[list[bytes]]:

@@ -50,6 +50,14 @@ def model_fingerprint(folder: Path, settings: Mapping[str, object], *, with_code
     return digest([contents, dict(settings)])
 
 
+def file_digest(path: Path) -> str:
+    """The sha256 of one file, which is read again only if it has changed."""
+    memo = _Memo()
+    found = memo.sha256(path)
+    memo.save()
+    return found
+
+
 class _Memo:
     """Hashes of large files, remembered by path, inode, size and times, so that a changed file is read again."""
 

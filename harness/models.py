@@ -23,6 +23,7 @@ from harness.fingerprint import model_fingerprint
 from harness.records import digest
 from harness.search_path import builtin_folder
 from harness.segments import Cuts, Encoding, find_cuts
+from harness.sentence_layout import transformer_folder
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,8 @@ class ModelFiles:
         """The name that tables show."""
         if self.revision is not None or self.spec.name == BUILTIN:
             return self.spec.name
-        return self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
+        named = Path(self.spec.name).expanduser()  # the transformer may lie in a folder below it
+        return named.name if named.name not in ("", "..") else named.resolve().name
 
     @cached_property
     def config(self) -> Any:
@@ -117,6 +119,7 @@ def locate_model(spec: ModelSpec) -> ModelFiles:
         path, revision = _hub_snapshot(spec)
     elif spec.revision is not None:
         raise UsageError(f"--revision {spec.revision}: {spec.name} is a folder, and only hub models have revisions")
+    path = transformer_folder(path)
     settings = {"arguments": dict(spec.arguments)}
     fingerprint = model_fingerprint(path, settings, with_code=spec.trust_remote_code)
     device = _choose_device(spec.device)

@@ -100,6 +100,15 @@ def stories_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def minilm() -> Path:
+    """A sentence encoder as sentence-transformers ships it; skips where there is none."""
+    folder = SHARED / "models" / "minilm-l6"
+    if not folder.is_dir():
+        pytest.skip(f"real encoder not found at {folder} (set HARNESS_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random GPT-2-shaped model of 128 positions with a byte-level BPE trained on generated text, in a folder."""
     return build_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2")

@@ -19,13 +19,13 @@ errors records terminal
 files hub search_path strict_yaml background peak_memory
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics learning_curves paired power variance prompteval reliability sequential columns rules plan calibrate
-tasks row_files hub_data sources data templates fingerprint score_store
+tasks row_files hub_data sources data templates fingerprint sentence_layout score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls run_store order_choice
 cell_results summary sensitivity class_report tables show compare
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
-models
+models pooling
 scorers.base scorers.head scorers.readout scorers.attention scorers.tail scorers.activation scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings
@@ -105,7 +105,7 @@ def test_only_what_runs_a_model_imports_torch_at_all() -> None:
         for module in MODULES
         if {name.split(".")[0] for name in imports(tree(module), everywhere=True)} & {"torch", "transformers"}
     }
-    assert found == {"embeddings", "models", "peak_memory", "processes", "runner", "scorers", "scoring"}
+    assert found == {"embeddings", "models", "peak_memory", "pooling", "processes", "runner", "scorers", "scoring"}
 
 
 def test_importing_every_module_loads_no_heavy_package() -> None:
