@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.models import ModelFiles, ModelSpec, PretrainedTokenizer, load_model, locate_model
+from harness.models import ModelFiles, ModelSpec, load_model, locate_model
 from harness.records import Answer, Prompt, Segment
+from harness.tokenizer import PretrainedTokenizer
 
 LEXICON, ZIPF_SHIFT = 20_000, 2.7
 TRAINING_SENTENCES = 40_000

@@ -20,6 +20,7 @@ from harness.records import Example, digest
 from harness.run_store import stored_runs
 from harness.shots import GUARD, SEEDED, Demonstrations, ListedRows, NearDuplicates, count_orders
 from harness.templates import Template
+from harness.tokenizer import PretrainedTokenizer
 
 _NOTHING = dict.fromkeys(
     ("demos", "pool_hash", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "order")
@@ -91,6 +92,11 @@ class DemoPlanner:
         return locate_model(self.options.model_spec)
 
     @cached_property
+    def tokenizer_hash(self) -> str:
+        """How that model's tokenizer is named in signatures."""
+        return PretrainedTokenizer(self.model).fingerprint
+
+    @cached_property
     def embedder(self) -> Embedder | None:
         """What knn and mmr compare by; mmr goes by words unless an encoder is named."""
         options, how = self.options, self.options.demo_strategy
@@ -107,7 +113,12 @@ class DemoPlanner:
                 f"knn compares texts by embeddings of {files.label}; --demo-encoder names another model"
             )
         else:
-            spec = ModelSpec(options.demo_encoder, device=options.device, trust_remote_code=options.trust_remote_code)
+            spec = ModelSpec(
+                options.demo_encoder,
+                device=options.device,
+                tokenizer=options.tokenizer,
+                trust_remote_code=options.trust_remote_code,
+            )
             try:
                 files = locate_model(spec)
             except ModelError as error:
@@ -207,6 +218,7 @@ class TaskDemos:
             "model_fingerprint": model.fingerprint,
             "dtype": model.dtype,
             "bos": options.bos,
+            "tokenizer_hash": self._planner.tokenizer_hash,
         }
         if data.task.labels is None:
             raise UsageError(

@@ -29,6 +29,7 @@ from harness.processes import Processes
 from harness.progress import Reporter
 from harness.records import KEY_BYTES, digest
 from harness.sentence_layout import SentenceLayout, read_layout
+from harness.tokenizer import LoadedTokenizer, load_tokenizer
 
 BATCH_TOKENS = 8_192
 COMMIT_SECONDS = 10.0
@@ -57,9 +58,7 @@ class Embedder:
     @cached_property
     def fingerprint(self) -> str:
         """What the vector of a text depends on: the model, and how it tokenises."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        spelling = backend.to_str() if backend is not None else str(sorted(self._tokenizer.get_vocab().items()))
-        return digest([self._files.fingerprint, spelling, self._most, self._method.decode()])
+        return digest([self._files.fingerprint, self._tokenizer.spelling, self._most, self._method.decode()])
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """The vectors of texts; shape [n texts, d].
@@ -89,41 +88,37 @@ class Embedder:
     # Tokens
 
     @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        spec = self._files.spec
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self._files.path, trust_remote_code=spec.trust_remote_code)
-        except Exception as error:  # readers of many formats raise many kinds
-            raise ModelError(f"{spec.name}: its tokenizer cannot be loaded: {hub.first_line(error)}") from error
-        if not tokenizer("a", add_special_tokens=False)["input_ids"]:
-            raise ModelError(f"{spec.name}: its tokenizer knows no text: tokenizer.json or its like is missing")
+    def _tokenizer(self) -> LoadedTokenizer:
+        name, loaded = self._files.spec.name, load_tokenizer(self._files, self._reporter.notice)
+        if not loaded.encode(["a"], special=False)[0]:
+            raise ModelError(f"{name}: its tokenizer knows no text: tokenizer.json or its like is missing")
         if self._layout.lower:
-            _lower(tokenizer.backend_tokenizer)
-        return tokenizer
+            if loaded.backend is None:
+                raise ModelError(f"{name}: lower-cases texts, which its tokenizer, Python code, cannot be told to do")
+            _lower(loaded.backend)
+        return loaded
 
     @property
     def _most(self) -> int | None:
         """How many tokens of a text are read. Tokenizers without a limit of their own name an enormous one."""
         stated = self._layout.most_tokens
-        limits = [self._files.max_inputs, self._tokenizer.model_max_length if stated is None else stated]
+        limits = [self._files.max_inputs, self._tokenizer.wrapper.model_max_length if stated is None else stated]
         return min((limit for limit in limits if limit is not None and limit < 1_000_000), default=None)
 
     def _tokenise(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
         tokenizer = self._tokenizer
+        tokenizer = self._tokenizer
         given = [self._layout.prompt + text for text in texts]
-        found = tokenizer(given, truncation=self._most is not None, max_length=self._most, verbose=False)
-        stand_in = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)
-        return [np.array(ids or [stand_in], np.int64) for ids in found["input_ids"]]
+        stand_in = next((token for token in (tokenizer.bos, tokenizer.eos) if token is not None), 0)
+        return [np.array(ids or [stand_in], np.int64) for ids in tokenizer.encode(given, most=self._most)]
 
     @cached_property
     def _skipped(self) -> int:
         """How many leading tokens are the model's own prompt, where they are not to be pooled."""
         if self._layout.pools_prompt or not self._layout.prompt:
             return 0
-        ids = self._tokenizer(self._layout.prompt)["input_ids"]
-        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
+        (ids,) = self._tokenizer.encode([self._layout.prompt])
+        return len(ids) - (ids[-1] in self._tokenizer.wrapper.all_special_ids)
 
     # Vectors
 

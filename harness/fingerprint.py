@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import platformdirs
-
-from harness.errors import HarnessError, ModelError
-from harness.files import write_atomically
+from harness.errors import ModelError
+from harness.memo import Memo
 from harness.records import digest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -44,49 +40,31 @@ def model_fingerprint(folder: Path, settings: Mapping[str, object], *, with_code
     files = [folder / "config.json", *adapter, *sorted(folder.glob("*.index.json")), *weights]
     if with_code:
         files += sorted(folder.glob("*.py"))
-    memo = _Memo()
-    contents = {path.name: memo.sha256(path) for path in files}
+    memo = Memo("file-hashes")
+    contents = {path.name: _hash(path, memo) for path in files}
     memo.save()
     return digest([contents, dict(settings)])
 
 
 def file_digest(path: Path) -> str:
     """The sha256 of one file, which is read again only if it has changed."""
-    memo = _Memo()
-    found = memo.sha256(path)
+    memo = Memo("file-hashes")
+    found = _hash(path, memo)
     memo.save()
     return found
 
 
-class _Memo:
-    """Hashes of large files, remembered by path, inode, size and times, so that a changed file is read again."""
-
-    def __init__(self) -> None:
-        self.path = Path(platformdirs.user_cache_dir("harness")) / "file-hashes.json"
-        self.changed = False
-        try:
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-            self.known: dict[str, str] = known if isinstance(known, dict) else {}
-        except (OSError, ValueError):
-            self.known = {}
-
-    def sha256(self, path: Path) -> str:
-        # The hub cache keeps large files as links to blobs named by their sha256.
-        target = path.resolve()
-        if path.is_symlink() and _SHA256.fullmatch(target.name):
-            return target.name
-        status = target.stat()
-        key = f"{target}|{status.st_ino}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
-        if key not in self.known:
-            with target.open("rb") as stream:
-                self.known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-            self.changed = True
-        return self.known[key]
-
-    def save(self) -> None:
-        if not self.changed:
-            return
-        text = json.dumps(self.known)
-        # A home that cannot be written only costs hashing again.
-        with contextlib.suppress(HarnessError):
-            write_atomically(self.path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def _hash(path: Path, memo: Memo) -> str:
+    """The sha256 of a file, remembered by path, inode, size and times, so that a changed file is read again."""
+    # The hub cache keeps large files as links to blobs named by their sha256.
+    target = path.resolve()
+    if path.is_symlink() and _SHA256.fullmatch(target.name):
+        return target.name
+    status = target.stat()
+    key = f"{target}|{status.st_ino}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+    known = memo.get(key)
+    if known is None:
+        with target.open("rb") as stream:
+            known = hashlib.file_digest(stream, "sha256").hexdigest()
+        memo.put(key, known)
+    return known

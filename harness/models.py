@@ -1,5 +1,4 @@
-"""Loads causal language models and their tokenizers with transformers. The only module, with the scorers, that knows
-torch.
+"""Finds causal language models and loads their weights with transformers; tokenizers are loaded by ``tokenizer``.
 
 torch and transformers are imported when a function is called, never with the module: listing, previewing and
 tabulating cost no start-up time.
@@ -8,21 +7,16 @@ tabulating cost no start-up time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
 
 from harness import hub
 from harness.errors import ModelError, UsageError, suggest
 from harness.fingerprint import model_fingerprint
-from harness.records import digest
 from harness.search_path import builtin_folder
-from harness.segments import Cuts, Encoding, find_cuts
 from harness.sentence_layout import transformer_folder
 
 if TYPE_CHECKING:
@@ -32,6 +26,7 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 
 BosPolicy = Literal["auto", "always", "never"]
+TokenizerSource = Literal["file", "transformers"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
@@ -70,6 +65,7 @@ class ModelSpec:
     dtype: Dtype = "auto"
     device: str = "auto"
     bos: BosPolicy = "auto"
+    tokenizer: TokenizerSource = "file"
     trust_remote_code: bool = False
     arguments: Mapping[str, object] = field(default_factory=dict)
 
@@ -226,12 +222,12 @@ def _choose_dtype(wanted: Dtype, device: str, config: Any) -> str:
 def _load_config(path: Path, spec: ModelSpec) -> Any:
     from transformers import AutoConfig
 
-    return _guarded(
+    return guarded(
         spec, "configuration", lambda: AutoConfig.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
     )
 
 
-def _guarded(spec: ModelSpec, what: str, load: Any) -> Any:
+def guarded(spec: ModelSpec, what: str, load: Callable[[], Any]) -> Any:
     """Call a loader of transformers; whatever it raises becomes one line."""
     from transformers.utils import logging
 
@@ -240,7 +236,9 @@ def _guarded(spec: ModelSpec, what: str, load: Any) -> Any:
     try:
         with _LOADING:
             return load()
-    except Exception as error:  # model code and readers of many formats raise many kinds
+    except BaseException as error:  # model code and readers of many formats raise many kinds
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         message = hub.first_line(error)
         if "trust_remote_code" in message:
             raise ModelError(
@@ -249,62 +247,9 @@ def _guarded(spec: ModelSpec, what: str, load: Any) -> Any:
         raise ModelError(f"{spec.name}: its {what} cannot be loaded: {message}") from error
 
 
-class PretrainedTokenizer:
-    """A fast tokenizer of transformers, as encoding needs it."""
-
-    def __init__(self, files: ModelFiles) -> None:
-        from transformers import AutoTokenizer
-
-        spec = files.spec
-        tokenizer = _guarded(
-            spec,
-            "tokenizer",
-            lambda: AutoTokenizer.from_pretrained(files.path, trust_remote_code=spec.trust_remote_code),
-        )
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{spec.name}: its tokenizer ({type(tokenizer).__name__}) gives no character offsets, so the scored"
-                " span of an answer would have to be guessed; a fast tokenizer (tokenizer.json) is needed"
-            )
-        self._backend = tokenizer.backend_tokenizer
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self.opening = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        self.prefix = self._prefix(spec, tokenizer.bos_token_id)
-        self.fingerprint = digest([self._backend.to_str(), list(self.prefix), self.opening])
-
-    def _prefix(self, spec: ModelSpec, bos: int | None) -> tuple[int, ...]:
-        bare = self._backend.encode("a", add_special_tokens=False).ids
-        if not bare:  # transformers makes up an empty tokenizer where the folder has none
-            raise ModelError(f"{spec.name}: its tokenizer knows no text: tokenizer.json or its like is missing")
-        full = self._backend.encode("a", add_special_tokens=True).ids
-        own = next((tuple(full[:i]) for i in range(len(full)) if full[i : i + len(bare)] == bare), ())
-        if spec.bos == "never":
-            return ()
-        if spec.bos == "always" and not own:
-            if bos is None:
-                raise UsageError(f"--bos always: the tokenizer of {spec.name} has no BOS token")
-            return (bos,)
-        return own
-
-    @cached_property
-    def cuts(self) -> Cuts:
-        return find_cuts(self._backend)
-
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        found = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        return [
-            Encoding(
-                np.array(one.ids, np.int32),
-                np.fromiter(chain.from_iterable(one.offsets), np.int32).reshape(-1, 2),
-                len(text),
-            )
-            for one, text in zip(found, texts, strict=True)
-        ]
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Each token as the tokenizer spells it, for people to read."""
-        return [self._backend.id_to_token(token) or "?" for token in ids]
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust has panicked, which is no ``Exception``."""
+    return type(error).__name__ == "PanicException"
 
 
 def input_device(model: torch.nn.Module) -> torch.device:
@@ -326,7 +271,7 @@ def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text:
         torch.backends.cudnn.allow_tf32 = False
     given = "".join(f" with {name}={value}" for name, value in spec.arguments.items())
     placement: Any = "auto" if spec.device == "auto" and files.device == "cuda" else {"": files.device}
-    model, info = _guarded(
+    model, info = guarded(
         spec,
         f"model{given}",
         lambda: AutoModelForCausalLM.from_pretrained(

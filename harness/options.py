@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticKnownError
 
 from harness.errors import FileError, UsageError, suggest
-from harness.models import BUILTIN, BosPolicy, Dtype, ModelSpec
+from harness.models import BUILTIN, BosPolicy, Dtype, ModelSpec, TokenizerSource
 from harness.records import CalibrationName, ControlName, RuleName
 from harness.shots import STRATEGIES, Strategy
 from harness.sources import DataChoice
@@ -125,6 +125,7 @@ class RunOptions(Options):
     model_arg: dict[str, Any] = Field(default_factory=dict)
     trust_remote_code: bool = False
     bos: BosPolicy = "auto"
+    tokenizer: TokenizerSource = "file"
 
     @field_validator("tasks", "shots", "demo_seeds", "prompts", "calibrate")
     @classmethod
@@ -147,6 +148,7 @@ class RunOptions(Options):
             dtype=self.dtype,
             device=self.device,
             bos=self.bos,
+            tokenizer=self.tokenizer,
             trust_remote_code=self.trust_remote_code,
             arguments=self.model_arg,
         )

@@ -14,7 +14,7 @@ from harness.data import load_data
 from harness.demo_plan import CellDemos, DemoPlanner
 from harness.errors import UsageError
 from harness.options import RunOptions
-from harness.progress import ConsoleReporter
+from harness.progress import ConsoleReporter, Reporter
 from harness.records import Example, Prompt, Role
 from harness.render import Renderer
 from harness.search_path import SearchPath
@@ -65,7 +65,7 @@ def preview(task_name: str, prompt_name: str | None, typed: Mapping[str, Any]) -
     show.show_prompt(console, prompt, item)
     show.show_demos(console, drawn)
     if model is not None:
-        _show_tokens(console, prompt, item, options)
+        _show_tokens(console, prompt, item, options, reporter)
 
 
 def _told(demos: CellDemos, seed: int | None) -> str:
@@ -77,12 +77,13 @@ def _told(demos: CellDemos, seed: int | None) -> str:
     return f"{demos.shots} demonstration{'s' * (demos.shots > 1)} ({name}{how})"
 
 
-def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions) -> None:
+def _show_tokens(console: Console, prompt: Prompt, item: Example, options: RunOptions, reporter: Reporter) -> None:
     from harness.encode import Encoder
-    from harness.models import PretrainedTokenizer, locate_model
+    from harness.models import locate_model
+    from harness.tokenizer import PretrainedTokenizer
 
     files = locate_model(options.model_spec)
-    tokenizer = PretrainedTokenizer(files)
+    tokenizer = PretrainedTokenizer(files, reporter.notice)
     answers = Encoder(tokenizer, scope=files.fingerprint, max_inputs=files.max_inputs).answers([prompt])[0]
     show.show_tokens(console, prompt, item, answers, tokenizer.pieces(answers[0].ids[: answers[0].lead]))
     longest = max(len(answer.ids) for answer in answers) - 1

@@ -21,7 +21,7 @@ from harness.decide import TOLERANCE, predict
 from harness.encode import EncodedCell, Encoder
 from harness.errors import HarnessError
 from harness.grid import EncodedGrid, PlannedCell, encode_cells, plan_cells
-from harness.models import PretrainedTokenizer, load_model, locate_model
+from harness.models import load_model, locate_model
 from harness.options import RunOptions
 from harness.processes import Processes
 from harness.progress import QuietReporter, Reporter
@@ -30,6 +30,7 @@ from harness.run_store import Cell, Manifest, RunFolder
 from harness.score_store import ScoreStore
 from harness.scoring import InterruptedRunError, Scoring, versions
 from harness.search_path import SearchPath
+from harness.tokenizer import PretrainedTokenizer
 
 # Raised whenever the same inputs would give other predictions than before; it is in every cell's signature.
 METHOD_VERSION = 1
@@ -83,7 +84,7 @@ class Session:
             )
         with self.clock.stage("tokenizer"):
             self.files = locate_model(options.model_spec)
-            self.tokenizer = PretrainedTokenizer(self.files)
+            self.tokenizer = PretrainedTokenizer(self.files, self.reporter.notice)
         files = self.files
         store = ScoreStore(options.results, files.fingerprint, files.dtype)
         model = Background(lambda: load_model(files, self.reporter.notice))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from commands import Commands
 
-from harness.models import ModelSpec, PretrainedTokenizer, load_model, locate_model
+from harness.models import ModelSpec, load_model, locate_model
 from harness.search_path import SearchPath, builtin_folder
 from harness.sources import sampled_tasks
 from harness.tasks import Catalogue
+from harness.tokenizer import PretrainedTokenizer
 
 ROLES = ("pool", "select", "report")
 

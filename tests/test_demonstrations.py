@@ -17,7 +17,7 @@ from harness import tables
 from harness.encode import Encoder
 from harness.errors import HarnessError, UsageError
 from harness.grid import PlannedCell, plan_cells
-from harness.models import ModelSpec, PretrainedTokenizer, locate_model
+from harness.models import ModelSpec, locate_model
 from harness.options import RunOptions
 from harness.preview import preview
 from harness.progress import QuietReporter
@@ -25,6 +25,7 @@ from harness.records import Example, Prompt
 from harness.render import Renderer, without_last_demo
 from harness.search_path import SearchPath
 from harness.shots import SEEDED, STRATEGIES, entropy
+from harness.tokenizer import PretrainedTokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

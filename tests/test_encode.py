@@ -28,11 +28,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from harness.encode import EncodedAnswer, EncodedCell, Encoder
 from harness.errors import ModelError, UsageError
-from harness.models import ModelFiles, ModelSpec, PretrainedTokenizer
+from harness.models import ModelFiles, ModelSpec
 from harness.records import Answer, Example, Prompt, Segment
 from harness.render import Renderer
 from harness.tasks import load_task
 from harness.templates import load_template
+from harness.tokenizer import PretrainedTokenizer
 
 BOS, EOS, UNKNOWN, END = "<s>", "</s>", "<unk>", "<|endoftext|>"
 

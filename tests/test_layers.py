@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 # A package is one name to others; the modules inside it, such as sandbox.values, are for that package alone.
 LAYERS = """
 errors records terminal
-files hub search_path strict_yaml background peak_memory
+files hub search_path strict_yaml background peak_memory limited tokenizer_probe
+memo
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics learning_curves paired power variance prompteval reliability sequential columns rules plan calibrate
 tasks row_files hub_data sources data templates fingerprint sentence_layout score_store
@@ -25,7 +26,7 @@ render segments encode decide companions controls run_store order_choice
 cell_results summary sensitivity class_report tables show compare
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
-models pooling
+models pooling tokenizer
 scorers.base scorers.head scorers.readout scorers.attention scorers.tail scorers.activation scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings
@@ -105,7 +106,9 @@ def test_only_what_runs_a_model_imports_torch_at_all() -> None:
         for module in MODULES
         if {name.split(".")[0] for name in imports(tree(module), everywhere=True)} & {"torch", "transformers"}
     }
-    assert found == {"embeddings", "models", "peak_memory", "pooling", "processes", "runner", "scorers", "scoring"}
+    assert found == {
+        "embeddings", "models", "peak_memory", "pooling", "processes", "runner", "scorers", "scoring", "tokenizer",
+    }  # fmt: skip
 
 
 def test_importing_every_module_loads_no_heavy_package() -> None:

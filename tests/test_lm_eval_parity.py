@@ -22,12 +22,13 @@ from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.encode import Encoder
-from harness.models import ModelSpec, PretrainedTokenizer, load_model, locate_model
+from harness.models import ModelSpec, load_model, locate_model
 from harness.records import Answer, Example, Prompt, Segment
 from harness.render import Renderer
 from harness.scorers import RowScorer
 from harness.tasks import load_task
 from harness.templates import load_template
+from harness.tokenizer import PretrainedTokenizer
 
 OPTIONS_TASK = """\
 name: pick

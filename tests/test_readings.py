@@ -15,10 +15,11 @@ from conftest import Project
 from naive import score_row
 
 from harness.errors import UsageError
-from harness.models import ModelSpec, PretrainedTokenizer, load_model, locate_model
+from harness.models import ModelSpec, load_model, locate_model
 from harness.options import RunOptions
 from harness.records import Prediction
 from harness.runner import FinishedCell, FinishedRun, run
+from harness.tokenizer import PretrainedTokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

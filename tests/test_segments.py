@@ -20,9 +20,9 @@ from transformers import PreTrainedTokenizerFast
 
 from harness import segments
 from harness.encode import Encoder
-from harness.models import PretrainedTokenizer
 from harness.records import Answer, Prompt, Segment
 from harness.segments import Branches, Cuts, EncodedBranches, Encoding, SharedSegments, encode_whole, find_cuts
+from harness.tokenizer import PretrainedTokenizer
 
 # Tokenizers
 

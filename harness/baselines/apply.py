@@ -92,7 +92,12 @@ def _surroundings(
     """With the encoder of the run, if it is still the same."""
     options = manifest["options"]
     name = manifest["model"]["encoder"]["name"]
-    spec = ModelSpec(name, device=options["device"], trust_remote_code=options["trust_remote_code"])
+    spec = ModelSpec(
+        name,
+        device=options["device"],
+        tokenizer=options.get("tokenizer", "transformers"),  # what earlier versions had
+        trust_remote_code=options["trust_remote_code"],
+    )
     embedder = Embedder(locate_model(spec), results, reporter)
     if METHODS[signature["method"]].fingerprint(embedder.fingerprint) != signature["model_fingerprint"]:
         raise ModelError(f"{name}: the encoder, or a library, is not the one that the baseline was trained with")

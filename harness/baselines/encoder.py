@@ -21,7 +21,12 @@ class Encoder:
     """
 
     def __init__(self, options: BaselineOptions, reporter: Reporter) -> None:
-        spec = ModelSpec(options.encoder, device=options.device, trust_remote_code=options.trust_remote_code)
+        spec = ModelSpec(
+            options.encoder,
+            device=options.device,
+            tokenizer=options.tokenizer,
+            trust_remote_code=options.trust_remote_code,
+        )
         if "encoder" not in options.model_fields_set:
             reporter.remark("no --encoder given: embeddings are of the small built-in model; name a real one")
         try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from harness.baselines.registry import MethodName
-from harness.models import BUILTIN
+from harness.models import BUILTIN, TokenizerSource
 from harness.options import Folder, Folders, Integers, Options, Strings
 from harness.sources import DataChoice
 
@@ -44,6 +44,7 @@ class BaselineOptions(Options):
     sizes: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(_sizes)] = ()
     seeds: Integers = (0, 1, 2, 3, 4)
     encoder: str = BUILTIN
+    tokenizer: TokenizerSource = "file"
     device: str = "auto"
     trust_remote_code: bool = False
     split: Literal["select", "report"] = "report"

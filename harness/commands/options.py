@@ -86,6 +86,14 @@ def sources(command: Function) -> Function:
     )
 
 
+def tokenizer_option(command: Function) -> Function:
+    return click.option(
+        "--tokenizer",
+        metavar="SOURCE",
+        help="file (default; as the model's tokenizer.json says) or transformers (as that library rebuilds it).",
+    )(command)
+
+
 def data_options(command: Function) -> Function:
     """What prompts are made of."""
     return _in_this_order(
@@ -109,6 +117,7 @@ def data_options(command: Function) -> Function:
             metavar="POLICY",
             help="Whether sequences begin with BOS: auto (default; what the tokenizer does), always or never.",
         ),
+        tokenizer_option,
         click.option(
             "--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model."
         ),

@@ -17,6 +17,7 @@ from harness.commands.options import (
     names_option,
     results_option,
     sources,
+    tokenizer_option,
     wanted_format,
 )
 from harness.commands.printing import console_reporter, print_json, print_rows, print_table
@@ -36,6 +37,7 @@ from harness.terminal import visible
 )
 @names_option("--seeds", metavar="S,...", help="Seeds of the draw of training sets.  [default: 0,1,2,3,4]")
 @click.option("--encoder", metavar="PATH|HUB_ID", help="What knn and probe embed texts with.  [default: builtin]")
+@tokenizer_option
 @click.option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:N or mps.  [default: auto]")
 @click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the encoder.")
 @click.option("--limit", type=int, metavar="N", help="Evaluate on a seeded sample of N items.")
