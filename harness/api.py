@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from harness.class_report import ClassReport, class_report
 from harness.options import RunOptions
 from harness.order_choice import permuted_scores
 from harness.progress import Reporter
-from harness.run_store import StoredRun, stored_run, stored_runs
+from harness.run_store import StoredRun, stored_run, stored_runs, tables_of
 from harness.runner import run as run_grid
 from harness.shots import Measure, choose_order
+from harness.stored_predictions import PREDICTIONS
 from harness.summary import Row, notices, summarise
 
 __all__ = ["Leaderboard", "Result", "baseline", "choose_order", "leaderboard", "run"]
@@ -34,10 +35,15 @@ class Leaderboard:
 
     runs: Sequence[StoredRun]
     tasks: Sequence[str] = ()
+    damaged: list[str] = field(default_factory=list)  # a line about each run that cannot be read
 
     @cached_property
     def rows(self) -> list[Row]:
-        return summarise(read_cells(self.runs, self.tasks))
+        return summarise(read_cells(self.runs, self.tasks, self._tell))
+
+    def _tell(self, line: str) -> None:
+        if line not in self.damaged:
+            self.damaged.append(line)
 
     @property
     def table(self) -> DataFrame:
@@ -47,7 +53,8 @@ class Leaderboard:
     @property
     def notices(self) -> list[str]:
         """What to know before believing the table."""
-        return notices(self.rows)
+        told = notices(self.rows)
+        return [*self.damaged, *told]
 
     @property
     def class_reports(self) -> list[ClassReport]:
@@ -57,7 +64,10 @@ class Leaderboard:
     @property
     def predictions(self) -> DataFrame:
         """Every stored prediction, one row for each item of each cell."""
-        return pa.concat_tables([run.predictions() for run in self.runs if run.finished]).to_pandas()
+        return pa.concat_tables([PREDICTIONS.empty_table(), *self._tables()]).to_pandas()
+
+    def _tables(self) -> Iterator[pa.Table]:
+        return (table for _, table in tables_of(self.runs, self._tell))
 
     def orders(self, measure: Measure = "global") -> DataFrame:
         """How even the answers are under each order of ``demo_order="permuted:N"``, in nats; no gold label is read.
@@ -72,7 +82,7 @@ class Leaderboard:
             [
                 {key: found.signature[key] for key in told}
                 | {"order": order, "entropy": value, "chosen": order == found.choice(measure)}
-                for found in permuted_scores(self.runs)
+                for found in permuted_scores(self.runs, tell=self._tell)
                 for order, value in found.entropies(measure).items()
             ]
         )
@@ -117,5 +127,6 @@ def baseline(*, reporter: Reporter | None = None, **options: Any) -> Result:
 
 def leaderboard(results: Path | str = "results", tasks: Sequence[str] = ()) -> Leaderboard:
     """All finished runs of a results folder."""
-    found, _ = stored_runs(Path(results))
-    return Leaderboard(found, tuple(tasks))
+    damaged: list[str] = []
+    found = stored_runs(Path(results), damaged.append)
+    return Leaderboard(found, tuple(tasks), damaged)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,10 @@ import pyarrow.compute as pc
 
 from harness.errors import UsageError, suggest
 from harness.metrics import Ints
+from harness.name_patterns import fitting
 from harness.records import digest
-from harness.run_store import StoredRun
+from harness.run_store import StoredRun, Tell, tables_of
+from harness.stored_predictions import label_numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,46 +56,40 @@ class CellResult:
         return str(self.signature["template"]) if self.selection_labels else None
 
 
-def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = ()) -> list[CellResult]:
+def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = (), tell: Tell | None = None) -> list[CellResult]:
     """The cells of finished runs; ``tasks``, names or patterns, keeps those alone.
+
+    Args:
+        tell: told of runs whose predictions are missing or damaged, which are then left out.
 
     Raises:
         UsageError: a name or pattern that fits no task of any run.
-        HarnessError: a file is damaged.
+        DamagedFileError: predictions are missing or damaged, and nobody is to be told.
     """
-    found: list[CellResult] = []
-    present: set[str] = set()
-    for run in runs:
-        if not run.finished:
-            continue
-        cells = {cell["id"]: cell for cell in run.manifest["cells"]}
-        present |= {cell["signature"]["task"] for cell in cells.values()}
-        wanted = {key: cell for key, cell in cells.items() if not tasks or _fits(cell["signature"]["task"], tasks)}
-        if wanted:
-            found += _cells(run, wanted)
+    runs = [run for run in runs if run.finished]
+    present = sorted({cell["signature"]["task"] for run in runs for cell in run.manifest["cells"]})
+    wanted = set() if tasks else set(present)
     for pattern in tasks:
-        if not any(_fits(task, [pattern]) for task in present):
+        matches = fitting(pattern, present)
+        if not matches:
             raise UsageError(
-                f"no stored run has the task {pattern!r}{suggest(pattern, sorted(present), what='tasks with runs')}"
+                f"no stored run has the task {pattern!r}{suggest(pattern, present, what='tasks with runs')}"
             )
+        wanted.update(matches)
+    found: list[CellResult] = []
+    for run, table in tables_of((run for run in runs if wanted & _tasks(run)), tell):
+        for cell in run.manifest["cells"]:
+            if cell["signature"]["task"] in wanted:
+                part = table.filter(pc.equal(table["cell"], cell["id"])).sort_by("item_id")
+                found.append(_cell(part, cell, run.manifest["created"]))
     return found
 
 
-def _fits(task: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(task, pattern) for pattern in patterns)
-
-
-def _cells(run: StoredRun, wanted: Mapping[str, Mapping[str, Any]]) -> list[CellResult]:
-    table = run.predictions()
-    results = []
-    for key, cell in wanted.items():
-        part = table.filter(pc.equal(table["cell"], key)).sort_by("item_id")
-        results.append(_cell(part, cell, run.manifest["created"]))
-    return results
+def _tasks(run: StoredRun) -> set[str]:
+    return {cell["signature"]["task"] for cell in run.manifest["cells"]}
 
 
 def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
-    prediction = [json.loads(text) for text in part["prediction"].to_pylist()]
     status = part["status"].to_pylist()
     cluster = part["cluster"].to_pylist()
     margin, tolerance = part["margin"].to_numpy(), part["tolerance"].to_numpy()
@@ -109,25 +103,20 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
         labels=cell["labels"],
         created=created,
         item_ids=part["item_id"].to_pylist(),
-        gold=np.array([json.loads(text) for text in part["gold"].to_pylist()], np.int64),
-        prediction=np.array([-1 if value is None else value for value in prediction], np.int64),
+        gold=label_numbers(part["gold"]),
+        prediction=label_numbers(part["prediction"]),
         status=status,
         close=int(((margin < tolerance) & decided).sum()),
         dropped=int(sum(k < asked and s != "too_long" for k, s in zip(shots, status, strict=True))),
         clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
         probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
-        selection_labels=cell.get("selection_labels", 0),
+        selection_labels=cell["selection_labels"],
     )
 
 
 def _completed(signature: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's signature with the keys that an earlier version had not: then all cells were prompts, and ``method`` was
-    the version."""
-    known = {**dict.fromkeys((*ROW_KEY, "order")), **signature}
-    if known["kind"] is None:
-        known |= {"kind": "prompt", "method": None, "method_version": known["method"]}
-        known["labels_used"] = known["shots"]
-    return known
+    """A cell's signature with the keys that an earlier version had not."""
+    return {**dict.fromkeys((*ROW_KEY, "order")), **signature}
 
 
 def _probabilities(scores: Sequence[Sequence[float]], labels: Sequence[str] | None) -> Floats | None:
@@ -136,5 +125,6 @@ def _probabilities(scores: Sequence[Sequence[float]], labels: Sequence[str] | No
         return None
     width = max(map(len, scores))
     table = np.array([row if len(row) == width else [np.nan] * width for row in scores])
-    shifted = np.exp(table - table.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # where no label is possible at all, none has a probability
+        shifted = np.exp(table - table.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ from harness.cell_results import read_cells
 from harness.errors import UsageError, suggest
 from harness.paired import Comparison, adjust, compare
 from harness.power import detectable_difference
-from harness.run_store import StoredRun, stored_runs
+from harness.run_store import StoredRun, Tell, find_run
 from harness.summary import Row, summarise
 
 # What a side may be narrowed by, and what rows of two sides are matched by.
@@ -96,15 +96,18 @@ class Pair:
         }
 
 
-def read_side(text: str, results: Path) -> Side:
+def read_side(text: str, results: Path, tell: Tell) -> Side:
     """The run and rows that ``text`` names.
+
+    Args:
+        tell: told of other runs, whose manifests are damaged.
 
     Raises:
         UsageError: there is no such run, key or row.
+        DamagedFileError: the run's files are damaged.
     """
-    name, _, narrowing = text.partition(":")
+    run, narrowing = find_run(text, results, tell)
     wanted = dict(_key_value(part, text) for part in narrowing.split(",") if part)
-    run = find_run(name, results)
     cells = read_cells([run])
     template = wanted.pop("template", None)
     if template is not None:
@@ -174,20 +177,6 @@ def _key_value(part: str, text: str) -> tuple[str, str]:
     if not given or key not in KEYS:
         raise UsageError(f"{text}: {part!r} is not key=value with a key of a row{suggest(key, KEYS, what='keys')}")
     return key, value
-
-
-def find_run(name: str, results: Path) -> StoredRun:
-    """A finished run by its id, the beginning of it, its folder, or ``latest``. Raises UsageError."""
-    runs = [run for run in stored_runs(results)[0] if run.finished]
-    if name == "latest" and runs:
-        return runs[-1]
-    fitting = [run for run in runs if run.path.name.startswith(name) or run.path == Path(name)] if name else []
-    if len(fitting) == 1:
-        return fitting[0]
-    ids = [run.path.name for run in runs]
-    if fitting:
-        raise UsageError(f"{name}: fits several runs: {', '.join(run.path.name for run in fitting)}")
-    raise UsageError(f"{name}: no finished run of that name in {results}{suggest(name, ['latest', *ids], what='runs')}")
 
 
 def _stem(template: str) -> str:

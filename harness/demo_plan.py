@@ -83,8 +83,9 @@ class DemoPlanner:
     @cached_property
     def permuted(self) -> list[OrderScores]:
         """What stored runs answered to selecting items under other orders."""
-        runs, _ = stored_runs(self.options.results)
-        return permuted_scores(runs, {"role": "select", "control": None})
+        tell = self.reporter.notice
+        runs = stored_runs(self.options.results, tell)
+        return permuted_scores(runs, {"role": "select", "control": None}, tell)
 
     @cached_property
     def model(self) -> ModelFiles:

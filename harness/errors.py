@@ -48,6 +48,10 @@ class DataError(FileError):
     """A data file is missing or malformed, or a row does not fit its task."""
 
 
+class DamagedFileError(FileError):
+    """A file below the results folder is not as it was written: cut off, altered, or of another program."""
+
+
 class HubUnavailableError(DataError):
     """The hub cannot be reached, and what is wanted is not in the local cache. ``reason`` says why it cannot."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
+from harness.errors import DamagedFileError, HarnessError
 from harness.search_path import SearchPath
 from harness.tasks import BrokenTask, Catalogue, Task
 from harness.templates import find_templates, load_template
@@ -58,15 +58,15 @@ def runs(results: Path) -> Listing:
     """All runs of a results folder, oldest first."""
     from harness.run_store import stored_runs
 
-    found, damaged = stored_runs(results)
-    lines, remarks = [], [f"{path}: damaged, not read" for path in damaged]
-    for run in found:
+    lines: list[Sequence[str]] = []
+    remarks: list[str] = []
+    for run in stored_runs(results, remarks.append):
         manifest = run.manifest
         lines.append(
             [
-                manifest["id"],
-                _status(run),
-                str(manifest["model"]["name"]),
+                run.path.name,
+                _status(run, remarks),
+                str(manifest["model"]["name"] or ""),
                 ", ".join(manifest["tasks"]),
                 str(len(manifest["cells"])),
                 f"{sum(manifest['seconds'].values()):.1f}",
@@ -79,9 +79,17 @@ def runs(results: Path) -> Listing:
     return ("run", "status", "model", "tasks", "cells", "seconds"), lines, remarks
 
 
-def _status(run: StoredRun) -> str:
+def _status(run: StoredRun, remarks: list[str]) -> str:
     """A run that was killed says for ever that it is running, so that word would mislead."""
+    from harness.run_store import set_aside
+
     status = str(run.manifest["status"])
     if status == "running":
         return "unfinished"
-    return "damaged" if status == "done" and not run.finished else status
+    if run.finished:
+        try:
+            run.check_files()
+        except DamagedFileError as error:
+            remarks.append(set_aside(error))
+            return "damaged"
+    return status

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from harness.records import digest
-from harness.run_store import StoredRun
+from harness.run_store import StoredRun, Tell, tables_of
 from harness.shots import Measure, choose_order, entropy
 
 Floats = npt.NDArray[np.float64]
@@ -38,35 +39,44 @@ class OrderScores:
         return choose_order(self.scores, measure)
 
 
-def permuted_scores(runs: Iterable[StoredRun], wanted: Mapping[str, object] | None = None) -> list[OrderScores]:
+def permuted_scores(
+    runs: Iterable[StoredRun], wanted: Mapping[str, object] | None = None, tell: Tell | None = None
+) -> list[OrderScores]:
     """The cells of permuted orders whose signatures have what is ``wanted``; of equal ones, the latest run's.
 
-    Only cells of tasks with labels count: where items have options of their own, no class can be preferred.
+    Only cells of tasks with labels count: where items have options of their own, no class can be preferred. Runs whose
+    predictions are damaged are told of, or are an error, as for ``tables_of``.
     """
-    found: dict[str, OrderScores] = {}
+    groups: dict[Path, dict[str, list[Mapping[str, Any]]]] = {}
+    runs = [run for run in runs if run.finished]
     for run in runs:
-        if not run.finished:
-            continue
-        groups: dict[str, list[Mapping[str, Any]]] = {}
         for cell in run.manifest["cells"]:
             signature = cell["signature"]
-            if signature.get("demo_order") != "permuted" or cell["labels"] is None:
+            if signature["demo_order"] != "permuted" or signature["order"] is None or cell["labels"] is None:
                 continue
             if all(signature.get(key) == value for key, value in (wanted or {}).items()):
-                groups.setdefault(digest({**signature, "order": None}), []).append(cell)
-        if groups:
-            table = run.predictions()
-            for key, cells in groups.items():
-                found[key] = _read(table, cells)
+                key = digest({**signature, "order": None})
+                groups.setdefault(run.path, {}).setdefault(key, []).append(cell)
+    found: dict[str, OrderScores] = {}
+    for run, table in tables_of((run for run in runs if run.path in groups), tell):
+        for key, cells in groups[run.path].items():
+            read = _read(table, cells)
+            if read is not None:
+                found[key] = read
     return list(found.values())
 
 
-def _read(table: Any, cells: Sequence[Mapping[str, Any]]) -> OrderScores:
-    by_order: dict[int, list[Sequence[float]]] = {}
+def _read(table: Any, cells: Sequence[Mapping[str, Any]]) -> OrderScores | None:
+    """The scores of all orders for the items that each of them answers; None where there is no such item."""
+    by_order: dict[int, dict[str, Sequence[float]]] = {}
     for cell in cells:
-        part = table.filter(pc.equal(table["cell"], cell["id"])).sort_by("item_id")
-        by_order[cell["signature"]["order"]] = part["scores"].to_pylist()
-    # An item that is too long under one order counts under none.
-    kept = [place for place, rows in enumerate(zip(*by_order.values(), strict=True)) if all(rows)]
-    scores = {number: np.array([rows[place] for place in kept], np.float64) for number, rows in by_order.items()}
-    return OrderScores(cells[0]["signature"], scores)
+        part = table.filter(pc.equal(table["cell"], cell["id"]))
+        # An item that is too long under one order, or has no possible label, counts under none.
+        by_order[cell["signature"]["order"]] = {
+            item: scores
+            for item, scores in zip(part["item_id"].to_pylist(), part["scores"].to_pylist(), strict=True)
+            if scores and max(scores) > -np.inf
+        }
+    kept = sorted(set.intersection(*map(set, by_order.values())))
+    scores = {number: np.array([rows[item] for item in kept], np.float64) for number, rows in by_order.items()}
+    return OrderScores(cells[0]["signature"], scores) if kept else None

@@ -19,7 +19,6 @@ import numpy as np
 
 from harness.baselines import find_baseline
 from harness.combinations import LeftOut, readings
-from harness.compare import find_run
 from harness.data import TaskData, load_data, read_unlabelled
 from harness.demo_plan import DemoPlanner
 from harness.errors import DataError, TemplateError, UsageError
@@ -28,6 +27,7 @@ from harness.options import RunOptions
 from harness.progress import Reporter
 from harness.records import Role, digest
 from harness.row_files import Row
+from harness.run_store import find_run
 from harness.runner import Session
 from harness.search_path import SearchPath
 from harness.sources import row_source
@@ -56,8 +56,8 @@ def predict_with_baseline(
         UsageError: there is no such run or baseline, or several.
         DataError: the text cannot be read, or a row does not fit the task.
     """
-    name, _, narrowing = run.partition(":")
-    trained = find_baseline(find_run(name, results), narrowing, results, reporter)
+    found, narrowing = find_run(run, results, reporter.notice)
+    trained = find_baseline(found, narrowing, results, reporter)
     known = trained.cell.signature
     task = Catalogue(SearchPath.default(include_path)).get(known["task"])
     if task.reading != known["task_reading"]:

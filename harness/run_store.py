@@ -3,28 +3,40 @@
 ``<results>/runs/<utc>-<id>/{manifest.json, candidates.parquet, predictions.parquet}``. The manifest is written when a
 run starts and again when it ends, so that an interrupted run is seen as such. Everything that tables need is here; no
 model.
+
+Nothing of a run is used before it is checked. Where many are read, a damaged one is told of and set aside, and the rest
+goes on; where one is asked for by name, it is an error.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from harness.encode import EncodedCell
-from harness.errors import HarnessError
-from harness.files import write_atomically
-from harness.records import KEY_BYTES, Example, Prediction
+from harness.errors import DamagedFileError, UsageError, suggest
+from harness.files import digest_of, write_atomically
+from harness.manifest import SCHEMA, ManifestDocument
+from harness.records import Example, Prediction
+from harness.stored_json import read_document, sealed
+from harness.stored_parquet import check_file, read_table, write_table
+from harness.stored_predictions import (
+    CANDIDATES,
+    PREDICTIONS,
+    candidate_table,
+    check_candidates,
+    check_predictions,
+    prediction_table,
+)
 
-SCHEMA = 1
+# Takes one line about each run that is set aside.
+Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,110 +80,168 @@ class RunFolder:
         self.id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self.created = now.isoformat(timespec="microseconds")  # of two runs in one second, one is the later
         self.path = results / "runs" / self.id
+        self._files: dict[str, str] = {}
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Raises HarnessError when the folder cannot be written."""
-        text = json.dumps(manifest.as_dict(), ensure_ascii=False, indent=1, default=str)
-        write_atomically(self.path / "manifest.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        text = sealed({**manifest.as_dict(), "files": self._files})
+        write_atomically(self.path / "manifest.json", lambda path: path.write_bytes(text))
 
     def write_candidates(self, parts: Sequence[tuple[Cell, Sequence[Example], EncodedCell]]) -> None:
-        tables = [_candidate_table(*part) for part in parts]
-        table = pa.concat_tables(tables)
-        write_atomically(self.path / "candidates.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+        self._write("candidates.parquet", [candidate_table(cell.id, items, encoded) for cell, items, encoded in parts])
 
     def write_predictions(self, parts: Sequence[tuple[Cell, Sequence[Example], Sequence[Prediction]]]) -> None:
-        table = pa.concat_tables([_prediction_table(*part) for part in parts])
-        write_atomically(
-            self.path / "predictions.parquet", lambda path: pq.write_table(table, path, compression="zstd")
-        )
+        self._write("predictions.parquet", [prediction_table(cell.id, items, said) for cell, items, said in parts])
+
+    def _write(self, name: str, tables: Sequence[pa.Table]) -> None:
+        table = pa.concat_tables(tables)
+
+        def write(path: Path) -> None:
+            write_table(table, path)
+            self._files[name] = digest_of(path)
+
+        write_atomically(self.path / name, write)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as read back."""
+    """A run as read back; ``manifest`` has every key of ``ManifestDocument``."""
 
     path: Path
     manifest: dict[str, Any]
 
     @property
     def finished(self) -> bool:
-        return self.manifest["status"] == "done" and (self.path / "predictions.parquet").is_file()
+        return bool(self.manifest["status"] == "done")
 
-    def predictions(self) -> pa.Table:
-        """Raises HarnessError when the file is damaged."""
+    def check_files(self) -> None:
+        """See that the file of its predictions is as it was written, without reading the rows.
+
+        Raises:
+            DamagedFileError: it is not.
+        """
         path = self.path / "predictions.parquet"
         try:
-            return pq.read_table(path, partitioning=None)
-        except (pa.ArrowException, OSError) as error:
-            raise HarnessError(f"{path}: cannot be read: {error}") from error
+            check_file(path, self.manifest["files"].get(path.name))
+        except FileNotFoundError as error:
+            raise DamagedFileError(path, "is missing") from error
+
+    def predictions(self) -> pa.Table:
+        """Raises DamagedFileError when they are missing or damaged."""
+        return self._table("predictions.parquet", PREDICTIONS, check_predictions)
+
+    def candidates(self) -> pa.Table:
+        """Raises DamagedFileError when they are missing or damaged; trained baselines have none."""
+        return self._table("candidates.parquet", CANDIDATES, check_candidates)
+
+    def _table(self, name: str, schema: pa.Schema, check: Callable[[pa.Table, Sequence[Any]], None]) -> pa.Table:
+        path = self.path / name
+        try:
+            table = read_table(path, schema, digest=self.manifest["files"].get(name))
+            check(table, self.manifest["cells"])
+        except FileNotFoundError as error:
+            raise DamagedFileError(path, "is missing") from error
+        except ValueError as error:
+            raise DamagedFileError(path, str(error)) from error
+        return table
 
 
 def stored_run(folder: Path) -> StoredRun:
-    """One run by its folder."""
-    return StoredRun(folder, json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    """One run by its folder. Raises DamagedFileError."""
+    try:
+        document = read_document(folder / "manifest.json", ManifestDocument)
+    except FileNotFoundError as error:
+        raise DamagedFileError(folder / "manifest.json", "is missing") from error
+    return StoredRun(folder, document.model_dump(by_alias=True))
 
 
-def stored_runs(results: Path) -> tuple[list[StoredRun], list[Path]]:
-    """All runs below a results folder, oldest first, and the folders whose manifest cannot be read."""
+def stored_runs(results: Path, tell: Tell | None = None) -> list[StoredRun]:
+    """All runs below a results folder, oldest first.
+
+    Args:
+        tell: told of the runs whose manifests are damaged, which are then left out.
+
+    Raises:
+        DamagedFileError: there is such a run, and nobody to tell.
+    """
     runs: list[StoredRun] = []
-    damaged: list[Path] = []
-    for path in sorted((results / "runs").glob("*/manifest.json")):
+    for folder in run_folders(results):
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-                raise ValueError("not a manifest of this schema")
-            runs.append(StoredRun(path.parent, manifest))
-        except (OSError, ValueError):
-            damaged.append(path.parent)
-    runs.sort(key=lambda run: str(run.manifest.get("created")))
-    return runs, damaged
+            runs.append(stored_run(folder))
+        except DamagedFileError as error:
+            if tell is None:
+                raise
+            tell(set_aside(error))
+    return sorted(runs, key=lambda run: str(run.manifest["created"]))
 
 
-def _dictionary(values: Sequence[str | None]) -> pa.Array:
-    return pa.array(values, pa.string()).dictionary_encode()
+def run_folders(results: Path) -> list[Path]:
+    """The folders of runs, by name; one that holds no file yet is just being made."""
+    found = {path.parent for path in (results / "runs").glob("*/*") if not path.name.startswith(".")}
+    return sorted(found)
 
 
-def _candidate_table(cell: Cell, items: Sequence[Example], encoded: EncodedCell) -> pa.Table:
-    candidates = encoded.candidates
-    count = len(candidates.item)
-    keys = pa.py_buffer(np.ascontiguousarray(encoded.keys).tobytes())
-    return pa.table(
-        {
-            "cell": _dictionary([cell.id] * count),
-            "item_id": pa.array([items[index].item_id for index in candidates.item], pa.string()),
-            "unit": pa.array(np.zeros(count, np.int32)),
-            "label": pa.array(candidates.label),
-            "word": pa.array(candidates.word, pa.string()),
-            "role": _dictionary(["answer"] * count),
-            "key": pa.FixedSizeBinaryArray.from_buffers(pa.binary(KEY_BYTES), count, [None, keys]),
-            "n_tokens": pa.array(candidates.n_tokens),
-            "n_chars": pa.array(candidates.n_chars),
-            "n_bytes": pa.array(candidates.n_bytes),
-        }
-    )
+def find_run(text: str, results: Path, tell: Tell) -> tuple[StoredRun, str]:
+    """The finished run that ``RUN[:narrowing]`` names, and the narrowing.
+
+    RUN is an id, which counts before any that begins with it; the beginning of one; a folder; or ``latest``.
+
+    Args:
+        tell: told of all other runs whose manifests are damaged.
+
+    Raises:
+        UsageError: there is no such run, or several.
+        DamagedFileError: the manifest of that very run is damaged.
+    """
+    folders = run_folders(results)
+    name, narrowing = text, ""
+    exact = next((folder for folder in folders if _is_called(folder, name)), None)  # whose name may have a colon
+    if exact is None:
+        name, _, narrowing = text.partition(":")
+        exact = next((folder for folder in folders if _is_called(folder, name)), None)
+    asked = stored_run(exact) if exact is not None else None  # it fails before others are told of
+    runs = [run for run in stored_runs(results, tell) if run.finished]
+    if asked is not None and not asked.finished:
+        raise UsageError(f"{name}: is no finished run: its status is {asked.manifest['status']!r}")
+    if asked is not None:
+        return asked, narrowing
+    ids = [run.path.name for run in runs]
+    found = runs[-1:] if name == "latest" else [run for run in runs if name and run.path.name.startswith(name)]
+    if len(found) > 1:
+        raise UsageError(f"{name}: fits several runs: {', '.join(run.path.name for run in found)}")
+    if not found:
+        raise UsageError(
+            f"{name}: no finished run of that name in {results}{suggest(name, ['latest', *ids], what='runs')}"
+        )
+    return found[0], narrowing
 
 
-def _prediction_table(cell: Cell, items: Sequence[Example], predictions: Sequence[Prediction]) -> pa.Table:
-    return pa.table(
-        {
-            "cell": _dictionary([cell.id] * len(predictions)),
-            "item_id": pa.array([p.item_id for p in predictions], pa.string()),
-            "unit": pa.array([p.unit for p in predictions], pa.int32()),
-            "cluster": _dictionary([p.cluster for p in predictions]),
-            "gold": _dictionary([json.dumps(p.gold) for p in predictions]),
-            "prediction": _dictionary([json.dumps(p.prediction) for p in predictions]),
-            "text": pa.array(
-                [
-                    None if p.prediction is None else item.options[p.prediction]
-                    for item, p in zip(items, predictions, strict=True)
-                ],
-                pa.string(),
-            ),
-            "scores": pa.array([p.scores for p in predictions], pa.list_(pa.float64())),
-            "status": _dictionary([p.status for p in predictions]),
-            "shots": pa.array([p.shots for p in predictions], pa.int32()),
-            "margin": pa.array([p.margin for p in predictions], pa.float64()),
-            "tolerance": pa.array([p.tolerance for p in predictions], pa.float64()),
-            "correct": pa.array([float(p.correct) for p in predictions], pa.float64()),
-        }
-    )
+def _is_called(folder: Path, name: str) -> bool:
+    return name == folder.name or ("/" in name and Path(name).resolve() == folder.resolve())
+
+
+def tables_of(runs: Iterable[StoredRun], tell: Tell | None = None) -> Iterator[tuple[StoredRun, pa.Table]]:
+    """Finished runs with their predictions.
+
+    Args:
+        tell: told of the runs whose predictions are missing or damaged, which are then left out.
+
+    Raises:
+        DamagedFileError: there is such a run, and nobody to tell.
+    """
+    for run in runs:
+        if not run.finished:
+            continue
+        try:
+            table = run.predictions()
+        except DamagedFileError as error:
+            if tell is None:
+                raise
+            tell(set_aside(error))
+            continue
+        yield run, table
+
+
+def set_aside(error: DamagedFileError) -> str:
+    """The line about a run one of whose files is damaged."""
+    return f"{error.path.parent}: damaged, not read: {str(error).removeprefix(f'{error.path.parent}/')}"

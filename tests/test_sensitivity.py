@@ -28,13 +28,13 @@ def stored(harness: Commands, project: Project, tiny_gpt2: Path) -> Commands:
 
 
 def test_a_full_grid_gives_quantiles_of_the_prompts_own_accuracies(stored: Commands) -> None:
-    for row in summarise(read_cells(stored_runs(Path("results"))[0])):
+    for row in summarise(read_cells(stored_runs(Path("results")))):
         own = [float(np.mean(cell.prediction == cell.gold)) for cell in row.cells]
         assert sensitivity(row).quantiles == pytest.approx(np.quantile(own, (0.05, 0.5, 0.95)).tolist())
 
 
 def test_the_grand_mean_and_its_error_are_those_of_the_grid(stored: Commands) -> None:
-    for row in summarise(read_cells(stored_runs(Path("results"))[0])):
+    for row in summarise(read_cells(stored_runs(Path("results")))):
         found = sensitivity(row)
         assert found.variance is not None
         assert found.variance.mean == pytest.approx(row.item_accuracy.mean())
@@ -43,14 +43,14 @@ def test_the_grand_mean_and_its_error_are_those_of_the_grid(stored: Commands) ->
 
 
 def test_probabilities_are_the_softmax_of_the_label_scores(stored: Commands) -> None:
-    row = summarise(read_cells(stored_runs(Path("results"))[0]))[0]
+    row = summarise(read_cells(stored_runs(Path("results"))))[0]
     expected = [brier_score_loss(cell.gold, cell.probabilities[:, 1], scale_by_half=False) for cell in row.cells]
     assert sensitivity(row).brier == pytest.approx(float(np.mean(expected)))
 
 
 def test_a_single_prompt_has_no_components(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
     harness.ok("run", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, "--prompts", "plain")
-    (row,) = summarise(read_cells(stored_runs(Path("results"))[0]))
+    (row,) = summarise(read_cells(stored_runs(Path("results"))))
     found = sensitivity(row)
     assert (found.variance, found.prompts) == (None, 1)
 

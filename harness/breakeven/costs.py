@@ -34,13 +34,13 @@ def baseline_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) ->
     """From what each cell's entry in the manifest tells."""
     found = [cost for cell in cells if (cost := _cell_entry(cell, runs).get("costs"))]
     seconds = [1 / cost["items_per_second"] for cost in found if cost.get("items_per_second")]
-    training = [cost["train_seconds"] for cost in found if "train_seconds" in cost]
+    training = [cost["train_seconds"] for cost in found if cost["train_seconds"] is not None]
     return Cost(
         predictions=sum(len(cell.item_ids) for cell in cells),
         training_seconds=float(np.mean(training)) if training else None,
         seconds_per_prediction=float(np.mean(seconds)) if seconds else None,
         tokens_per_prediction=None,
-        trainable_parameters=max((int(cost["trainable_parameters"]) for cost in found), default=None),
+        trainable_parameters=_most(cost["trainable_parameters"] for cost in found),
         peak_memory_bytes=_most(cost.get("peak_memory_bytes") for cost in found),
     )
 

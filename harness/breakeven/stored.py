@@ -16,7 +16,7 @@ from harness.errors import HarnessError, UsageError, suggest
 from harness.learning_curves import accuracies, corpus_scores, item_weights, level
 from harness.metrics import METRICS, Floats, Ints, confusion, pair_index
 from harness.records import digest
-from harness.run_store import StoredRun, stored_runs
+from harness.run_store import StoredRun, Tell, stored_runs
 
 # Strategies that show each item demonstrations of its own: the labels of the whole pool are needed.
 _WHOLE_POOL = ("per-item", "bm25", "knn", "mmr")
@@ -30,17 +30,20 @@ _OF_SHOTS = ("shots", "labels_used")
 _FLOOR = "majority"  # learns which label is the commonest, and nothing of texts
 
 
-def read(results: Path, tasks: Sequence[str], wanted: Wanted) -> list[Report]:
+def read(results: Path, tasks: Sequence[str], wanted: Wanted, tell: Tell) -> list[Report]:
     """A report for each task that has prompts and baselines on the same items.
+
+    Args:
+        tell: told of runs that are damaged and left out.
 
     Raises:
         UsageError: a name fits nothing that is stored.
         HarnessError: there is nothing to compare, and which command makes it.
     """
-    runs = [run for run in stored_runs(results)[0] if run.finished]
+    runs = [run for run in stored_runs(results, tell) if run.finished]
     if not runs:
         raise HarnessError(f"{results}: holds no finished run; 'harness run' and 'harness baseline' make them")
-    cells = [cell for cell in read_cells(runs, tasks) if cell.signature["role"] == "report"]
+    cells = [cell for cell in read_cells(runs, tasks, tell) if cell.signature["role"] == "report"]
     prompts = [cell for cell in cells if _kind(cell) == "prompt" and cell.signature["control"] is None]
     baselines = [cell for cell in cells if _kind(cell) == "baseline"]
     prompts, baselines = _narrowed(prompts, baselines, wanted)

@@ -27,17 +27,30 @@ def console_reporter() -> ConsoleReporter:
     return ConsoleReporter(Console(stderr=True, emoji=False))
 
 
+class SetAside:
+    """Says on standard error what is set aside, each once, and keeps it for a document's notices."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        if line not in self.lines:
+            self.lines.append(line)
+            click.echo(visible(line), err=True)
+
+
 def print_json(document: Mapping[str, Any]) -> None:
     import json
 
     click.echo(json.dumps({"schema": 1, **document}, ensure_ascii=False))
 
 
-def print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> None:
+def print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str], said: Sequence[str] = ()) -> None:
+    """Args: said: notices that stand on standard error already, and belong into a document."""
     from harness import tables
 
     if chosen == "json":
-        click.echo(tables.as_json(rows, noticed))
+        click.echo(tables.as_json(rows, [*said, *noticed]))
         return
     if chosen == "table":
         console = _console()
@@ -50,18 +63,19 @@ def print_rows(rows: Sequence[Row], chosen: Format, noticed: Sequence[str]) -> N
         click.echo(visible(f"note: {text}"), err=True)
 
 
-def print_sensitivity(rows: Sequence[Row], chosen: Format) -> None:
+def print_sensitivity(rows: Sequence[Row], chosen: Format, said: Sequence[str]) -> None:
     from harness.sensitivity import sensitivity, table
 
     found = [sensitivity(row) for row in rows if row.signature["control"] is None]
     if chosen == "json":
-        print_json({"rows": [{**one.row.as_dict(), "sensitivity": one.as_dict()} for one in found]})
+        lines = [{**one.row.as_dict(), "sensitivity": one.as_dict()} for one in found]
+        print_json({"rows": lines, "notices": list(said)})
         return
     remark = "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all"
     print_table(*table(found), [remark])
 
 
-def print_reports(rows: Sequence[Row], chosen: Format) -> None:
+def print_reports(rows: Sequence[Row], chosen: Format, said: Sequence[str]) -> None:
     from harness.class_report import class_report, report_table
     from harness.summary import row_names
 
@@ -71,7 +85,8 @@ def print_reports(rows: Sequence[Row], chosen: Format) -> None:
     if not reports:
         raise HarnessError("no row has labels to report on; its items have options of their own")
     if chosen == "json":
-        print_json({"rows": [{**one.row.as_dict(), "report": one.as_dict()} for one in reports]})
+        lines = [{**one.row.as_dict(), "report": one.as_dict()} for one in reports]
+        print_json({"rows": lines, "notices": list(said)})
         return
     for number, (one, name) in enumerate(zip(reports, row_names([one.row for one in reports]), strict=True)):
         count = len(one.row.cells)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harness.commands.options import format_options, json_option, name_list, names_option, results_option, wanted_format
-from harness.commands.printing import print_json, print_reports, print_rows, print_sensitivity
+from harness.commands.printing import SetAside, print_json, print_reports, print_rows, print_sensitivity
 from harness.errors import HarnessError, UsageError
 from harness.terminal import visible
 
@@ -31,18 +31,20 @@ def leaderboard_command(
     chosen = wanted_format(format_, as_json)
     if sensitivity and report:
         raise UsageError("--sensitivity and --report: name one of them")
-    runs, damaged = stored_runs(results)
-    for path in damaged:
-        click.echo(f"{path}: damaged or of another version, not read", err=True)
+    aside = SetAside()
+    runs = stored_runs(results, aside)
     if not any(run.finished for run in runs):
         raise HarnessError(f"{results}: holds no finished run; 'harness run' or 'harness baseline' makes one")
-    rows = summarise(read_cells(runs, name_list(tasks)))
+    cells = read_cells(runs, name_list(tasks), aside)
+    if not cells:
+        raise HarnessError(f"{results}: holds no finished run that can be read")
+    rows = summarise(cells)
     if sensitivity:
-        print_sensitivity(rows, chosen)
+        print_sensitivity(rows, chosen, aside.lines)
     elif report:
-        print_reports(rows, chosen)
+        print_reports(rows, chosen, aside.lines)
     else:
-        print_rows(rows, chosen, notices(rows))
+        print_rows(rows, chosen, notices(rows), aside.lines)
 
 
 @click.command("compare")
@@ -58,9 +60,10 @@ def compare_command(first: str, second: str, results: Path, fail_if_worse: bool,
     """
     from harness import compare
 
-    found = compare.pairs(compare.read_side(first, results), compare.read_side(second, results))
+    aside = SetAside()
+    found = compare.pairs(compare.read_side(first, results, aside), compare.read_side(second, results, aside))
     if as_json:
-        print_json({"pairs": [pair.as_dict() for pair in found]})
+        print_json({"pairs": [pair.as_dict() for pair in found], "notices": aside.lines})
     else:
         click.echo(visible(compare.as_text(found)))
     worse = [pair for pair in found if pair.worse]

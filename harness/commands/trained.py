@@ -20,7 +20,7 @@ from harness.commands.options import (
     tokenizer_option,
     wanted_format,
 )
-from harness.commands.printing import console_reporter, print_json, print_rows, print_table
+from harness.commands.printing import SetAside, console_reporter, print_json, print_rows, print_table
 from harness.errors import UsageError, suggest
 from harness.terminal import visible
 
@@ -132,11 +132,14 @@ def breakeven_command(
     wanted = breakeven.Wanted(shots=breakeven.shot_numbers(name_list(shots)), selection_labels=charged, **typed)
     if csv_file is not None and tasks:
         raise UsageError("--csv and --tasks do not go together: a file of scores has no tasks")
-    reports = [breakeven.read_csv(csv_file, wanted)] if csv_file else breakeven.read(results, name_list(tasks), wanted)
+    aside = SetAside()
+    reports = (
+        [breakeven.read_csv(csv_file, wanted)] if csv_file else breakeven.read(results, name_list(tasks), wanted, aside)
+    )
     paths = [path for report in reports for path in plots.draw(report, output or results / "breakeven")]
     if as_json:
         documents = [report.as_dict(wanted) for report in reports]
-        print_json({"tasks": documents, "plots": list(map(str, paths))})
+        print_json({"tasks": documents, "plots": list(map(str, paths)), "notices": aside.lines})
         return
     titles, _ = reports[0].table()
     print_table(titles, [line for report in reports for line in report.table()[1]], [])
