@@ -90,8 +90,8 @@ def _draw_prompts(axes: Any, prompts: Sequence[Prompt], scale: int, colour: str,
     for prompt, size in zip(prompts, np.linspace(5, 8, len(prompts)), strict=True):
         score, used = prompt.level.score, prompt.budget.total
         ends = prompt.level.interval
-        # Quantiles of resamples need not hold the mean between them where there are few seeds.
-        gaps = [[scale * max(0.0, score - ends.low)], [scale * max(0.0, ends.high - score)]]
+        known = ends.low < ends.high
+        gaps = [[scale * (score - ends.low)], [scale * (ends.high - score)]] if known else None
         axes.axhline(scale * score, color=colour, linewidth=0.8, linestyle=(0, (1, 2)), alpha=0.7, zorder=1)
         axes.errorbar(
             [used], [scale * score], yerr=gaps, fmt=mark, color=colour, markersize=size, markeredgecolor="white",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness import plots
 from harness.breakeven import selection_labels
 from harness.breakeven.report import _about
 from harness.errors import UsageError
+from harness.learning_curves import data_advantage
 from harness.records import Example, Prediction, digest
 from harness.run_store import Cell, Manifest, RunFolder
 
@@ -170,12 +172,13 @@ def test_what_no_size_reaches_is_said_so(harness: Commands) -> None:
     store([(prompt(), right(0.95, 99)), (prompt(model="weak"), right(0.4, 98))])
     store_baselines()
     best, weak = found(harness)["tasks"][0]["pairs"]
-    assert (best["break_even"]["n"], best["censored"], best["n_max"], best["censored_above"]) == (None, "above", 128, 1)
+    assert (best["break_even"]["n"], best["censored"], best["n_max"]) == (None, "above", 128)
+    assert best["censored_above"] == pytest.approx(1)
     assert best["sentence"] == (
-        "on mood, tiny 0-shot is worth more than 128 labels of tfidf, the most tried (100% of resamples)"
+        "on mood, tiny 0-shot is worth more than 128 labels of tfidf, the most tried (confidence > 99%)"
     )
-    assert (weak["censored"], weak["censored_below"]) == ("below", 1)
-    assert "weak 0-shot is worth at most 8 labels of tfidf, the fewest tried (100% of resamples)" in weak["sentence"]
+    assert (weak["censored"], weak["censored_below"]) == ("below", pytest.approx(1, abs=1e-3))
+    assert "weak 0-shot is worth at most 8 labels of tfidf, the fewest tried (confidence > 99%)" in weak["sentence"]
 
 
 def test_table_sentence_costs_and_plots_are_written(harness: Commands) -> None:
@@ -211,8 +214,36 @@ def test_templates_are_averaged_or_chosen(harness: Commands) -> None:
     store_baselines()
     (one,) = found(harness)["tasks"][0]["prompts"]
     assert (one["score"], one["templates"]) == (pytest.approx(0.75), 2)
-    (one,) = found(harness, "--prompt", "terse")["tasks"][0]["prompts"]
+    assert one["name"] == "tiny 0-shot (mean of 2 templates)"
+    (task,) = found(harness, "--prompt", "terse")["tasks"]
+    (one,) = task["prompts"]
     assert (one["score"], one["templates"]) == (pytest.approx(0.8), 1)
+
+
+def test_a_prompt_picked_by_hand_is_named_and_said_to_be_picked(harness: Commands) -> None:
+    store([(prompt(template=f"mood/{name}"), right(share, 99)) for name, share in (("plain", 0.7), ("terse", 0.75))])
+    store_baselines()
+    done = harness.ok("breakeven", "--prompt", "terse")
+    assert lines(done)[1].startswith("mood  tiny 0-shot (terse, picked by hand)  75.0")
+    assert "on mood, tiny 0-shot (terse, picked by hand) is worth about 64 labels (95%: " in done.out
+    assert "note: mood: terse was picked by hand; if it was picked by scores like these, it looks better" in done.err
+
+
+def test_a_prompt_chosen_by_labels_is_charged_and_the_mean_of_all_is_not(harness: Commands) -> None:
+    """A choice by 291 labels, of which the mean of three templates knows nothing; the baseline ends at 128."""
+    store(
+        [(prompt(template=f"mood/{name}"), right(0.75, seed)) for seed, name in enumerate(("plain", "terse", "long"))]
+    )
+    store([(prompt(template="mood/terse"), right(0.95, 1))], selection_labels=291)
+    store_baselines()
+    pairs = {pair["prompt"]: pair for pair in found(harness)["tasks"][0]["pairs"]}
+    mean, chosen = pairs["tiny 0-shot (mean of 3 templates)"], pairs["tiny 0-shot (terse, chosen by select)"]
+    assert (mean["break_even"]["n"], mean["net_of_labels_used"]["n"]) == (pytest.approx(64), pytest.approx(64))
+    assert chosen["sentence"].endswith("; it used 291 itself")
+    out = harness.ok("breakeven").out
+    assert "> -" not in out
+    (line,) = (line for line in out.splitlines() if line.startswith("mood") and "chosen by select" in line)
+    assert re.split(r" {2,}", line)[5:8] == ["> 128", "> 128 to > 128", "unknown"]
 
 
 def test_of_repeated_runs_the_latest_counts(harness: Commands) -> None:
@@ -290,6 +321,7 @@ def test_baselines_alone_ask_for_a_run(harness: Commands) -> None:
         (("--shots", "few"), "must be numbers of demonstrations"),
         (("--tasks", "mod"), "did you mean 'mood'?"),
         (("--monotone", "max"), "--monotone: unknown value 'max'"),
+        (("--curve", "bset"), "--curve: unknown value 'bset'; did you mean 'best'?"),
         (("--selection-labels", "none.json"), "neither a number nor a file"),
         (("--csv", "none.csv"), "none.csv: cannot be read: No such file"),
     ],
@@ -325,6 +357,16 @@ SCORES = "method,n,seed,score\n" + "".join(
 )
 
 
+def table_of_scores(heads: int, prompts: int) -> str:
+    """``SCORES`` with these numbers of seeds a side, around the same means."""
+    return "method,n,seed,score\n" + "".join(
+        f"{method},{n},{seed},{score + shift}\n"
+        for method, seeds, scores in (("head", heads, (0.5, 0.6, 0.8)), ("prompt", prompts, (0.6, 0.7, 0.8)))
+        for n, score in zip((0, 100, 200), scores, strict=True)
+        for seed, shift in enumerate(np.linspace(-0.002, 0.002, seeds) if seeds > 1 else [0.0])
+    )
+
+
 def test_a_table_of_scores_gives_the_papers_data_advantage(harness: Commands) -> None:
     Path("scores.csv").write_text(SCORES, encoding="utf-8")
     (task,) = json.loads(harness.ok("breakeven", "--csv", "scores.csv", "--json").out)["tasks"]
@@ -346,6 +388,70 @@ def test_one_seed_has_no_interval(harness: Commands) -> None:
     (pair,) = found(harness, "--csv", "s.csv")["tasks"][0]["pairs"]
     assert pair["break_even"] == {"n": pytest.approx(316.2278, abs=1e-3), "low": None, "high": None}
     assert pair["sentence"] == "on s, prompt is worth about 320 labels of head"
+    assert "  320  unknown  " in re.sub(r" {3,}", "  ", harness.ok("breakeven", "--csv", "s.csv").out)
+
+
+@pytest.mark.parametrize(("seeds", "known"), [((3, 1), False), ((1, 3), False), ((3, 3), True), ((2, 2), True)])
+def test_a_single_seed_of_either_side_is_told(harness: Commands, seeds: tuple[int, int], known: bool) -> None:
+    Path("s.csv").write_text(table_of_scores(*seeds), encoding="utf-8")
+    (task,) = found(harness, "--csv", "s.csv")["tasks"]
+    pair = task["pairs"][1]
+    assert (pair["interval_complete"], pair["data_advantage"]["interval_complete"]) == (known, known)
+    assert pair["data_advantage"]["low"] < 50 < pair["data_advantage"]["high"]
+    told = harness.ok("breakeven", "--csv", "s.csv").out
+    assert ("at least " in told) is not known
+    few = [text for text in task["notices"] if "seed" in text and "file has no items" not in text]
+    if min(seeds) == 1:
+        assert all(": one seed; what another would change is not known" in text for text in few)
+    assert bool(few) == (min(seeds) < 3)
+
+
+def test_a_data_advantage_of_one_seed_has_no_interval(harness: Commands) -> None:
+    """A file with one seed on both sides tells nothing of others; it does not tell that they would not differ."""
+    Path("s.csv").write_text(table_of_scores(1, 1), encoding="utf-8")
+    (task,) = found(harness, "--csv", "s.csv")["tasks"]
+    gains = [pair["data_advantage"] for pair in task["pairs"]]
+    assert [(gain["mean"], gain["low"], gain["high"]) for gain in gains] == [(pytest.approx(50), None, None)] * 3
+    assert harness.ok("breakeven", "--csv", "s.csv").out.count("50 [unknown]") == 3
+
+
+def test_how_often_an_advantage_is_undefined_is_in_the_table(harness: Commands) -> None:
+    """The prompt starts about where the head ends, so that in a part of the draws there is no window."""
+    rows = "".join(
+        f"{method},{n},{seed},{score + shift}\n"
+        for method, scores in (("head", {0: 0.5, 200: 0.8}), ("prompt", {0: 0.79, 100: 0.85}))
+        for n, score in scores.items()
+        for seed, shift in ((0, -0.02), (1, 0.02), (2, 0.0))
+    )
+    Path("s.csv").write_text("method,n,seed,score\n" + rows, encoding="utf-8")
+    (task,) = found(harness, "--csv", "s.csv")["tasks"]
+    share = task["pairs"][0]["data_advantage"]["undefined"]
+    assert 0.1 < share < 0.9
+    assert f", {share:.0%} undefined" in harness.ok("breakeven", "--csv", "s.csv").out
+
+
+def test_the_best_seed_of_each_size_is_an_option(harness: Commands) -> None:
+    """.52, .62, .82 against .62, .72, .82: with a shift for all, the advantage is the same, and so without a seed."""
+    Path("scores.csv").write_text(SCORES, encoding="utf-8")
+    (task,) = found(harness, "--csv", "scores.csv", "--curve", "best")["tasks"]
+    assert task["baselines"][0]["mean"] == pytest.approx([0.52, 0.62, 0.82])
+    assert task["baselines"][0]["low"] == [None] * 3
+    assert [one["score"] for one in task["prompts"]] == pytest.approx([0.62, 0.72, 0.82])
+    gain = task["pairs"][0]["data_advantage"]
+    assert (gain["mean"], gain["low"]) == (pytest.approx(50), None)
+    # Without the better seed of one side: 30 or 70; without either better one, or the worse ones, 50.
+    assert gain["deviation"] == pytest.approx(np.std(advantages_left_out()))
+    done = harness.ok("breakeven", "--csv", "scores.csv", "--curve", "best", "--monotone", "maximum")
+    assert f"50 +- {gain['deviation']:.0f}" in done.out
+    assert "note: best seed of each size on both sides, by the very scores that are reported" in done.err
+    assert "95%: " not in done.out
+
+
+def advantages_left_out() -> list[float]:
+    """The data advantage without each seed of either side, of ``SCORES``."""
+    sizes, head, prompt = (np.array(values) for values in ((0, 100, 200), (0.5, 0.6, 0.8), (0.6, 0.7, 0.8)))
+    shifts = (-0.02, 0.02)
+    return [data_advantage(sizes, head + one, sizes, prompt + other) for one in shifts for other in shifts]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ errors records terminal
 files hub search_path strict_yaml background peak_memory limited tokenizer_probe
 memo name_patterns stored_json manifest
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
-metrics statistics learning_curves paired power variance prompteval reliability sequential columns rules plan calibrate
+metrics statistics learning_curves seed_samples label_worth
+paired power variance prompteval reliability sequential columns rules plan calibrate
 tasks row_files hub_data sources data templates fingerprint sentence_layout stored_parquet score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls stored_predictions run_store order_choice

@@ -8,16 +8,24 @@ import numpy as np
 
 from harness.breakeven.report import Baseline, Pair, Prompt
 from harness.breakeven.wanted import Wanted
-from harness.learning_curves import Advantage, Curve, advantage, break_even, curve
+from harness.label_worth import Advantage, Curve, advantage, break_even
 from harness.metrics import Floats
+from harness.seed_samples import Sample
 
 RESAMPLES = 2_000
 SEED = 0
+BEST = (
+    "best seed of each size on both sides, by the very scores that are reported: no interval is known for it, and +- is"
+    " the standard deviation over leaving one seed of either side out, as in Le Scao and Rush (2021)"
+)
+# A score, and that on each resample of items, shape [resamples]; None where items are not known.
+Scored = tuple[float, Floats | None]
 
 
 def trained_curve(
     name: str,
-    known: Mapping[tuple[str, int], tuple[float, Floats]],
+    known: Mapping[tuple[str, int], Scored],
+    units: int,
     wanted: Wanted,
     notices: list[str],
     *,
@@ -26,36 +34,46 @@ def trained_curve(
     """The curve through a baseline's scores; what it had to assume is added to the notices.
 
     Args:
-        known: the score of each (seed, number of labels), and that of each resample, shape [resamples].
+        known: the score of each (seed, number of labels).
+        units: how many items, or clusters of them, were resampled; 0 if none.
     """
-    sizes, scores, again, missing = _grid(known)
+    sizes = sorted({n for _, n in known})
+    sample = sample_of({(seed, sizes.index(n)): scored for (seed, n), scored in known.items()}, units)
+    missing = int(np.isnan(sample.scores).sum())
     if missing:
         notices.append(
-            f"{name}: {missing} of {scores.size} pairs of seed and labels are not there; the mean of the other seeds"
-            " stands in"
+            f"{name}: {missing} of {sample.scores.size} pairs of seed and labels are not there; a size is the"
+            f" {wanted.curve} of the seeds that have it"
         )
-    if len(scores) == 1:
-        notices.append(f"{name}: one {seed_name}; intervals leave out what another would change")
-    rng = np.random.default_rng([SEED, 2])
-    return curve(sizes + wanted.development_labels, scores, again, rng, wanted.monotone)
+    if wanted.curve == "mean":
+        notices += few_seeds(name, seed_name, sample)
+    return Curve(np.array(sizes, np.float64) + wanted.development_labels, sample, wanted.monotone, wanted.curve)
 
 
-def _grid(known: Mapping[tuple[str, int], tuple[float, Floats]]) -> tuple[Floats, Floats, Floats, int]:
-    """Sizes, scores [seeds, sizes] and those of resamples [resamples, seeds, sizes]; how many were not there.
+def sample_of(known: Mapping[tuple[str, int], Scored], units: int, *, random: bool = True) -> Sample:
+    """Scores by (seed, place) as arrays, nan where a seed lacks a place."""
+    seeds, places = sorted({seed for seed, _ in known}), 1 + max(place for _, place in known)
+    scores = np.full((len(seeds), places), np.nan)
+    first = next(iter(known.values()))[1]
+    again = None if first is None else np.full((len(first), len(seeds), places), np.nan)
+    for (seed, place), (value, values) in known.items():
+        scores[seeds.index(seed), place] = value
+        if again is not None:
+            again[:, seeds.index(seed), place] = values
+    return Sample(scores, again, units, random)
 
-    A seed that lacks a size takes the mean of those that have it.
-    """
-    seeds, sizes = sorted({seed for seed, _ in known}), sorted({n for _, n in known})
-    resamples = len(next(iter(known.values()))[1])
-    scores = np.full((len(seeds), len(sizes)), np.nan)
-    again = np.full((resamples, len(seeds), len(sizes)), np.nan)
-    for (seed, n), (value, values) in known.items():
-        scores[seeds.index(seed), sizes.index(n)] = value
-        again[:, seeds.index(seed), sizes.index(n)] = values
-    missing = np.isnan(scores)
-    scores = np.where(missing, np.nanmean(scores, axis=0), scores)
-    again = np.where(missing, np.nanmean(again, axis=1, keepdims=True), again)
-    return np.array(sizes, np.float64), scores, again, int(missing.sum())
+
+def few_seeds(name: str, seed_name: str, sample: Sample) -> list[str]:
+    """What a reader must know where there are fewer than three seeds, somewhere."""
+    if not sample.random:
+        return []
+    fewest = int(sample.counts.min())
+    where = "" if len(sample.scores) == fewest else " at some sizes"
+    if fewest == 1:
+        return [f"{name}: one {seed_name}{where}; what another would change is not known, so intervals are too narrow"]
+    if fewest == 2:
+        return [f"{name}: two {seed_name}s{where}, which tell little of others; intervals are wide, and rough"]
+    return []
 
 
 def pairs_of(task: str, prompts: Sequence[Prompt], baselines: Sequence[Baseline], wanted: Wanted) -> list[Pair]:
@@ -67,7 +85,7 @@ def pairs_of(task: str, prompts: Sequence[Prompt], baselines: Sequence[Baseline]
             key = prompt.family
             if key not in gains:
                 levels = [(float(one.budget.total), one.level) for one in family]
-                gains[key] = advantage(baseline.curve, levels, wanted.monotone)
+                gains[key] = advantage(baseline.curve, levels)
             found.append(Pair(task, prompt, baseline, break_even(baseline.curve, prompt.level), gains[key]))
     order = {prompt.name: place for place, prompt in enumerate(prompts)}
     return sorted(found, key=lambda pair: order[pair.prompt.name])

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.breakeven.costs import Cost, prices
 from harness.breakeven.wanted import Wanted
-from harness.learning_curves import Advantage, BreakEven, Curve, Level
+from harness.label_worth import Advantage, BreakEven, Curve, Level
 
 _TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
 
@@ -71,15 +71,11 @@ class Pair:
         found, used = self.break_even, self.prompt.budget.total
         start, tail = f"on {self.task}, {self.prompt.name} is worth", f"of {self.baseline.name}"
         if found.censored == "above":
-            text = (
-                f"{start} more than {found.n_max:,.0f} labels {tail}, the most tried ({found.above:.0%} of resamples)"
-            )
+            text = f"{start} more than {found.n_max:,.0f} labels {tail}, the most tried{self._sure(found.above)}"
         elif found.censored == "below" and found.n_min == 0:
-            text = f"{start} no label {tail}, which does as well without any ({found.below:.0%} of resamples)"
+            text = f"{start} no label {tail}, which does as well without any{self._sure(found.below)}"
         elif found.censored == "below":
-            text = (
-                f"{start} at most {found.n_min:,.0f} labels {tail}, the fewest tried ({found.below:.0%} of resamples)"
-            )
+            text = f"{start} at most {found.n_min:,.0f} labels {tail}, the fewest tried{self._sure(found.below)}"
         else:
             text = f"{start} about {_about(found.n)} labels{self._interval} {tail}"
         if not used:
@@ -96,8 +92,13 @@ class Pair:
         if math.isnan(found.low):
             return ""
         if math.isfinite(found.low) and math.isfinite(found.high):
-            return f" (95%: {_about(found.low)}-{_about(found.high)})"
+            wider = "" if found.complete else "at least "
+            return f" (95%: {wider}{_about(found.low)}-{_about(found.high)})"
         return f" (95%: {found.interval_text(_about)})"
+
+    def _sure(self, confidence: float) -> str:
+        """How sure a bound is; nothing where that is not known, as with one seed."""
+        return f" (confidence {_percent(confidence)})" if self.break_even.complete else ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: a bound that is all one can say is None, and ``censored`` tells of which side."""
@@ -111,13 +112,16 @@ class Pair:
             "censored": found.censored,
             "n_min": found.n_min,
             "n_max": found.n_max,
-            "censored_below": found.below,
-            "censored_above": found.above,
+            "censored_below": _finite(found.below),
+            "censored_above": _finite(found.above),
+            "interval_complete": found.complete,
             "data_advantage": {
                 "mean": _finite(gain.mean),
                 "low": _finite(gain.low),
                 "high": _finite(gain.high),
-                "undefined": gain.undefined,
+                "deviation": _finite(gain.deviation),
+                "undefined": _finite(gain.undefined),
+                "interval_complete": gain.complete,
             },
             "sentence": self.sentence,
         }
@@ -155,7 +159,7 @@ class Report:
             found.interval_text(_about),
             pair.net.text(_about),
             _gain(gain),
-            f"{found.below:.0%} below, {found.above:.0%} above" if found.below or found.above else "-",
+            _beyond(found),
         ]
 
     @property
@@ -201,8 +205,8 @@ class Report:
                 {
                     "name": one.name,
                     "score": one.level.score,
-                    "low": one.level.interval.low,
-                    "high": one.level.interval.high,
+                    "low": _finite(one.level.interval.low),
+                    "high": _finite(one.level.interval.high),
                     "templates": one.templates,
                     "seeds": one.level.seeds,
                     "labels": {
@@ -221,8 +225,8 @@ class Report:
                     "labels": one.curve.sizes.tolist(),
                     "mean": one.curve.mean.tolist(),
                     "fitted": one.curve.fitted.tolist(),
-                    "low": one.curve.band[0].tolist(),
-                    "high": one.curve.band[1].tolist(),
+                    "low": [_finite(end) for end in one.curve.band[0].tolist()],
+                    "high": [_finite(end) for end in one.curve.band[1].tolist()],
                 }
                 for one in self.baselines
             ],
@@ -257,10 +261,27 @@ def _about(n: float) -> str:
 
 
 def _gain(gain: Advantage) -> str:
+    """A data advantage with its interval, and in how many resamples there is none."""
+    none = f", {_percent(gain.undefined)} undefined" if gain.undefined > 0 else ""
     if math.isnan(gain.mean):
         return "undefined"
-    interval = "" if math.isnan(gain.low) else f" [{gain.low:,.0f}, {gain.high:,.0f}]"
-    return f"{gain.mean:,.0f}{interval}"
+    if not math.isnan(gain.deviation):
+        return f"{gain.mean:,.0f} +- {gain.deviation:,.0f}"
+    if math.isnan(gain.low):
+        return f"{gain.mean:,.0f} [unknown]{none}"
+    wider = "" if gain.complete else "at least "
+    return f"{gain.mean:,.0f} [{wider}{gain.low:,.0f}, {gain.high:,.0f}]{none}"
+
+
+def _beyond(found: BreakEven) -> str:
+    """How sure it is that a break-even lies beyond the sizes tried, where that is not out of the question."""
+    if not found.complete or max(found.below, found.above) < 0.005:
+        return "-"
+    return f"{_percent(found.below)} below, {_percent(found.above)} above"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if 0.01 <= share <= 0.99 or share in (0, 1) else "< 1%" if share < 0.5 else "> 99%"
 
 
 def _number(value: float | None, times: float = 1) -> str:

@@ -7,13 +7,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from harness.breakeven.pairs import RESAMPLES, SEED, pairs_of, trained_curve
+from harness.breakeven.pairs import BEST, few_seeds, pairs_of, sample_of, trained_curve
 from harness.breakeven.report import Baseline, Budget, Prompt, Report
 from harness.breakeven.wanted import Wanted
 from harness.errors import FileError, UsageError, suggest
-from harness.learning_curves import level
+from harness.label_worth import Level
 
 COLUMNS = ("method", "n", "seed", "score")
 
@@ -22,7 +20,7 @@ def read_csv(path: Path, wanted: Wanted) -> Report:
     """A report from scores of any origin: a CSV file with the columns method, n, seed and score.
 
     The rows of the prompt are those of the method ``wanted.prompt`` (default: "prompt"), whose n counts the labels that
-    it used; every other method is a baseline. Resamples are of seeds alone: a file has no items.
+    it used; every other method is a baseline. Intervals are over seeds alone: a file has no items.
 
     Raises:
         FileError: the file cannot be read, or a row is wrong.
@@ -49,9 +47,10 @@ def read_csv(path: Path, wanted: Wanted) -> Report:
     for method in sorted(set(methods) - {name}):
         if wanted.method not in (None, method):
             continue
-        known = {place: (value, np.full(RESAMPLES, value)) for place, value in methods[method].items()}
-        baselines.append(Baseline(method, trained_curve(method, known, wanted, notices, seed_name="seed")))
-    notices.append(f"{path}: intervals are over seeds alone, as the file has no items")
+        known = {place: (value, None) for place, value in methods[method].items()}
+        baselines.append(Baseline(method, trained_curve(method, known, 0, wanted, notices, seed_name="seed")))
+    over = f"{path}: intervals are over seeds alone, as the file has no items"
+    notices.append(over if wanted.curve == "mean" else BEST)
     task = path.stem
     return Report(task, "score", None, prompts, baselines, pairs_of(task, prompts, baselines, wanted), notices)
 
@@ -67,13 +66,11 @@ def _file_prompts(
     for n in sizes:
         if wanted.shots and n not in wanted.shots:
             continue
-        values = np.array([scores[place] for place in sorted(scores) if place[1] == n])
-        again = np.broadcast_to(values, (RESAMPLES, len(values)))
-        if len(values) == 1:
-            notices.append(f"{name} at n {n}: one seed; intervals leave out what another would change")
-        rng = np.random.default_rng([SEED, 1])
+        sample = sample_of({(seed, 0): (value, None) for (seed, size), value in scores.items() if size == n}, 0)
         told = name if len(sizes) == 1 else f"{name} at n {n}"
-        found.append(Prompt(told, "file ", Budget(n, wanted.charged()), 1, level(values, again, rng)))
+        if wanted.curve == "mean":
+            notices += few_seeds(told, "seed", sample)
+        found.append(Prompt(told, "file ", Budget(n, wanted.charged()), 1, Level(sample, wanted.curve)))
     return found
 
 

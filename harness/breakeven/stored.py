@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from harness.breakeven.costs import baseline_cost, prompt_cost
-from harness.breakeven.pairs import RESAMPLES, SEED, pairs_of, trained_curve
+from harness.breakeven.pairs import BEST, RESAMPLES, SEED, Scored, few_seeds, pairs_of, sample_of, trained_curve
 from harness.breakeven.report import Baseline, Budget, Prompt, Report
 from harness.breakeven.wanted import Wanted
 from harness.cell_results import ROW_KEY, CellResult, read_cells
 from harness.errors import HarnessError, UsageError, suggest
-from harness.learning_curves import accuracies, corpus_scores, item_weights, level
-from harness.metrics import METRICS, Floats, Ints, confusion, pair_index
+from harness.label_worth import Level
+from harness.metrics import METRICS, Ints, confusion, pair_index
 from harness.records import digest
 from harness.run_store import StoredRun, Tell, stored_runs
+from harness.seed_samples import accuracies, corpus_scores, item_weights
 
 # Strategies that show each item demonstrations of its own: the labels of the whole pool are needed.
 _WHOLE_POOL = ("per-item", "bm25", "knn", "mmr")
@@ -132,6 +133,13 @@ def _report(
     latest = max(chosen, key=lambda cell: cell.created)
     items = _Items(ids, latest, [*chosen, *trained])
     levels = _prompts(chosen, items, runs, wanted, notices)
+    if wanted.prompt is not None:
+        notices.append(
+            f"{task}: {wanted.prompt} was picked by hand; if it was picked by scores like these, it looks better than"
+            " it is, and --selection-labels tells of the labels that were used"
+        )
+    if wanted.curve == "best":
+        notices.append(BEST)
     curves = _baselines(trained, items, runs, wanted, notices)
     label = f"{task} (sample)" if latest.signature["data"] == "sample" else task
     pairs = pairs_of(label, levels, curves, wanted)
@@ -187,9 +195,10 @@ class _Items:
         labels = len(first.labels or ())
         self._n_labels = max(labels, 1 + max(int(max(cell.gold.max(), cell.prediction.max())) for cell in cells))
         clusters = None if first.clusters is None else first.clusters[self._places(first)]
+        self.units = len(ids) if clusters is None else len(np.unique(clusters))
         self._weights = item_weights(len(ids), RESAMPLES, np.random.default_rng(SEED), clusters)
 
-    def scores(self, cell: CellResult) -> tuple[float, Floats]:
+    def scores(self, cell: CellResult) -> Scored:
         """The metric of a cell, and that of each resample of items."""
         prediction = cell.prediction[self._places(cell)]
         if self.metric == "accuracy":
@@ -209,28 +218,44 @@ def _prompts(
 ) -> list[Prompt]:
     groups: dict[str, list[CellResult]] = {}
     for cell in sorted(cells, key=lambda cell: (cell.signature["model"], cell.signature["shots"], cell.created)):
-        groups.setdefault(digest([cell.signature[key] for key in ROW_KEY]), []).append(cell)
+        groups.setdefault(digest([[cell.signature[key] for key in ROW_KEY], cell.chosen]), []).append(cell)
     rows = [list(_latest(group).values()) for group in groups.values()]
     names = _names([row[0] for row in rows])
     families = [_family(row[0]) for row in rows]
     found = []
     for row, name, family in zip(rows, names, families, strict=True):
-        draws: dict[object, list[tuple[float, Floats]]] = {}
+        draws: dict[str, list[Scored]] = {}
         for cell in row:
-            draws.setdefault((cell.signature["demo_seed"], _order(cell)), []).append(items.scores(cell))
+            draws.setdefault(f"{cell.signature['demo_seed']} {_order(cell)}", []).append(items.scores(cell))
         # Templates are taken as given, draws of demonstrations are a sample.
-        scores = np.array([np.mean([value for value, _ in draw]) for draw in draws.values()])
-        again = np.stack([np.mean([values for _, values in draw], axis=0) for draw in draws.values()], axis=1)
-        templates = len({cell.signature["template"] for cell in row})
+        known = {(draw, 0): _mean(scored) for draw, scored in draws.items()}
+        sample = sample_of(known, items.units, random=bool(row[0].signature["shots"]))
         chosen_by = wanted.charged(max(cell.selection_labels for cell in row))
         budget = Budget(_shown(row[0], runs, name, notices), chosen_by)
-        told = f"{name} (mean of {templates} templates)" if templates > 1 else name
+        templates = sorted({str(cell.signature["template"]) for cell in row})
+        which = _which(templates, row[0].chosen, wanted)
+        told = f"{name} ({which})" if which else name
+        if wanted.curve == "mean":
+            notices += few_seeds(told, "draw of demonstrations", sample)
         cost = prompt_cost(row, runs)
-        if len(draws) == 1 and row[0].signature["shots"]:
-            notices.append(f"{name}: one draw of demonstrations; intervals leave out what another would change")
-        rng = np.random.default_rng([SEED, 1])  # the same draws for all shots: k demonstrations are the first of 2k
-        found.append(Prompt(told, family, budget, templates, level(scores, again, rng), cost))
+        found.append(Prompt(told, family, budget, len(templates), Level(sample, wanted.curve), cost))
     return found
+
+
+def _mean(scored: Sequence[Scored]) -> Scored:
+    """Over templates."""
+    again = np.stack([values for _, values in scored if values is not None])
+    return float(np.mean([value for value, _ in scored])), np.asarray(again.mean(axis=0))
+
+
+def _which(templates: Sequence[str], chosen: str | None, wanted: Wanted) -> str | None:
+    """How many templates a prompt is the mean of, or which one was chosen, and how; None where there is no other."""
+    if len(templates) > 1:
+        return f"mean of {len(templates)} templates"
+    stem = templates[0].split("/")[-1]
+    if chosen is not None:
+        return f"{stem}, chosen by select"
+    return None if wanted.prompt is None else f"{stem}, picked by hand"
 
 
 def _latest(cells: Sequence[CellResult]) -> dict[object, CellResult]:
@@ -259,7 +284,7 @@ def _names(cells: Sequence[CellResult]) -> list[str]:
 
 def _family(cell: CellResult) -> str:
     """What prompts of several shots share; those without demonstrations have an empty second part."""
-    base = digest([cell.signature[key] for key in ROW_KEY if key not in (*_OF_DEMOS, *_OF_SHOTS)])
+    base = digest([[cell.signature[key] for key in ROW_KEY if key not in (*_OF_DEMOS, *_OF_SHOTS)], cell.chosen])
     return f"{base} {digest([cell.signature[key] for key in _OF_DEMOS]) if cell.signature['shots'] else ''}"
 
 
@@ -304,6 +329,6 @@ def _baselines(
         name = method if methods.count(method) == 1 else f"{method} {model}"
         grid = {(str(cell.signature["demo_seed"]), int(cell.signature["labels_used"])): cell for cell in group}
         known = {place: items.scores(cell) for place, cell in grid.items()}
-        line = trained_curve(name, known, wanted, notices)
+        line = trained_curve(name, known, items.units, wanted, notices)
         found.append(Baseline(name, line, baseline_cost(list(grid.values()), runs)))
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError, suggest
+from harness.label_worth import OVER, Over
 from harness.learning_curves import MONOTONE, Monotone
 
 
@@ -25,12 +26,15 @@ class Wanted:
     selection_labels: int | None = None
     development_labels: int = 0
     monotone: Monotone = "isotonic"
+    curve: Over = "mean"
     price_per_million_tokens: float | None = None
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         if self.monotone not in MONOTONE:
             raise UsageError(f"--monotone: unknown value {self.monotone!r}{suggest(self.monotone, MONOTONE)}")
+        if self.curve not in OVER:
+            raise UsageError(f"--curve: unknown value {self.curve!r}{suggest(self.curve, OVER)}")
 
     def charged(self, known: int = 0) -> int:
         """The labels that a prompt was chosen by, of which its run tells ``known``."""

@@ -93,6 +93,12 @@ def baseline_command(format_: str | None, as_json: bool, **typed: Any) -> None:
     "--monotone", default="isotonic", metavar="isotonic|maximum", help="How curves are smoothed.  [default: isotonic]"
 )
 @click.option(
+    "--curve",
+    default="mean",
+    metavar="mean|best",
+    help="What counts at each size: the mean of its seeds, or the best one, which has no interval.  [default: mean]",
+)
+@click.option(
     "--csv",
     "csv_file",
     type=click.Path(path_type=Path),
