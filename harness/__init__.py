@@ -9,17 +9,49 @@ Importing this package is cheap: everything else loads when it is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from importlib import import_module
+from types import ModuleType
 
-if TYPE_CHECKING:
-    from harness.api import Leaderboard, Result, baseline, choose_order, leaderboard, run
+# Where each name is defined.
+_NAMES = {
+    **dict.fromkeys(
+        (
+            "baseline", "breakeven", "choose_order", "compare", "leaderboard", "predict", "run", "select", "show",
+            "Choice", "Comparison", "Labels", "Leaderboard", "PromptView", "Result", "Worth",
+        ),
+        "harness.api",
+    ),
+    "HarnessError": "harness.errors",
+    "Reporter": "harness.progress",
+}  # fmt: skip
+# Modules of formulas, for arrays of one's own.
+_FORMULAS = (
+    "learning_curves", "paired", "power", "prompteval", "reliability", "sequential", "statistics", "variance",
+)  # fmt: skip
 
-__all__ = ["Leaderboard", "Result", "baseline", "choose_order", "leaderboard", "run"]
+__all__ = [*_NAMES, *_FORMULAS]
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name in _FORMULAS:
+        return import_module(f"harness.{name}")
+    if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from harness import api
+    return getattr(import_module(_NAMES[name]), name)
 
-    return getattr(api, name)
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+
+
+class _Package(ModuleType):
+    """Keeps its functions whatever is imported: the import of ``harness.compare`` would put that module in the place of
+    ``harness.compare()``."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _NAMES:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

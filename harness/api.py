@@ -1,132 +1,210 @@
-"""The Python face of the commands: the same options, and tables as pandas DataFrames."""
+"""The Python face of the commands: the same options, and results whose tables are pandas DataFrames.
+
+Progress and notices are shown where somebody watches, on a terminal or in a notebook; a script elsewhere stays quiet.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from harness import tables
+from harness.api_results import Choice, Comparison, Labels, Leaderboard, PromptView, Result, Worth
 from harness.baselines import BaselineOptions, run_baselines
-from harness.cell_results import read_cells
-from harness.class_report import ClassReport, class_report
-from harness.options import RunOptions
-from harness.order_choice import permuted_scores
-from harness.progress import Reporter
-from harness.run_store import StoredRun, stored_run, stored_runs, tables_of
+from harness.breakeven import Monotone, Wanted, read, read_csv, shot_numbers
+from harness.breakeven import selection_labels as labels_of_selection
+from harness.compare import pairs, read_side
+from harness.errors import HarnessError, UsageError
+from harness.options import RunOptions, listed
+from harness.predict import predict_with_baseline, predict_with_prompt
+from harness.preview import preview
+from harness.progress import Reporter, default_reporter
+from harness.run_store import stored_run, stored_runs
 from harness.runner import run as run_grid
-from harness.shots import Measure, choose_order
-from harness.stored_predictions import PREDICTIONS
-from harness.summary import Row, notices, summarise
+from harness.select import select as choose_prompt
+from harness.shots import choose_order
+from harness.signatures import with_options
 
-__all__ = ["Leaderboard", "Result", "baseline", "choose_order", "leaderboard", "run"]
+__all__ = [
+    "Choice",
+    "Comparison",
+    "HarnessError",
+    "Labels",
+    "Leaderboard",
+    "PromptView",
+    "Result",
+    "Worth",
+    "baseline",
+    "breakeven",
+    "choose_order",
+    "compare",
+    "leaderboard",
+    "predict",
+    "run",
+    "select",
+    "show",
+]
 
-# Only for annotations; pandas loads with the first table.
-DataFrame = Any
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """Stored runs as ranked rows."""
-
-    runs: Sequence[StoredRun]
-    tasks: Sequence[str] = ()
-    damaged: list[str] = field(default_factory=list)  # a line about each run that cannot be read
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        return summarise(read_cells(self.runs, self.tasks, self._tell))
-
-    def _tell(self, line: str) -> None:
-        if line not in self.damaged:
-            self.damaged.append(line)
-
-    @property
-    def table(self) -> DataFrame:
-        """One row for each (model, task, k), one number a column."""
-        return tables.as_frame(self.rows)
-
-    @property
-    def notices(self) -> list[str]:
-        """What to know before believing the table."""
-        told = notices(self.rows)
-        return [*self.damaged, *told]
-
-    @property
-    def class_reports(self) -> list[ClassReport]:
-        """Precision, recall, F1 and confusion counts of each row whose task has labels."""
-        return [class_report(row) for row in self.rows if row.cells[0].labels is not None]
-
-    @property
-    def predictions(self) -> DataFrame:
-        """Every stored prediction, one row for each item of each cell."""
-        return pa.concat_tables([PREDICTIONS.empty_table(), *self._tables()]).to_pandas()
-
-    def _tables(self) -> Iterator[pa.Table]:
-        return (table for _, table in tables_of(self.runs, self._tell))
-
-    def orders(self, measure: Measure = "global") -> DataFrame:
-        """How even the answers are under each order of ``demo_order="permuted:N"``, in nats; no gold label is read.
-
-        One row for each prompt and order, and ``chosen`` for the order of a prompt that ``choose_order`` gives: what
-        ``demo_order="entropy"`` takes, where the run was on the split for choices.
-        """
-        import pandas as pd
-
-        told = ("task", "model", "template", "shots", "demos", "demo_seed", "rule", "calibration", "control", "split")
-        return pd.DataFrame(
-            [
-                {key: found.signature[key] for key in told}
-                | {"order": order, "entropy": value, "chosen": order == found.choice(measure)}
-                for found in permuted_scores(self.runs, tell=self._tell)
-                for order, value in found.entropies(measure).items()
-            ]
-        )
+# What makes a grid of many prompts, where there is to be one.
+_OF_GRIDS = ("tasks", "prompts", "controls", "limit", "seed", "engine", "fresh")
 
 
-@dataclass(frozen=True)
-class Result(Leaderboard):
-    """One finished run."""
-
-    @property
-    def path(self) -> Path:
-        return self.runs[0].path
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        return self.runs[0].manifest
-
-    @property
-    def notices(self) -> list[str]:
-        """What the run had to say, and what to know before believing the table."""
-        return [*self.manifest["notices"], *super().notices]
-
-
+@with_options(RunOptions)
 def run(*, reporter: Reporter | None = None, **options: Any) -> Result:
-    """Evaluate a grid of prompts; the keyword arguments are the options of ``harness run`` with underscores.
+    """Evaluate a grid of prompts, as ``harness run`` does.
+
+    Lists may be lists, one value, or text with commas: ``shots=[0, 4]``, ``shots=4``, ``shots="0,4"``.
+
+    Args:
+        reporter: where progress and notices go, instead of standard error.
 
     Raises:
         HarnessError: any mistake in the options, files or data, with one clear line.
     """
-    finished = run_grid(RunOptions.read(options), reporter)
-    return Result([stored_run(finished.path)])
+    return _result(run_grid(RunOptions.read(options), reporter or default_reporter()).path)
 
 
+@with_options(BaselineOptions)
 def baseline(*, reporter: Reporter | None = None, **options: Any) -> Result:
-    """Train baselines; the keyword arguments are the options of ``harness baseline`` with underscores.
+    """Train baselines, as ``harness baseline`` does.
 
     Raises:
         HarnessError: any mistake in the options, files or data, with one clear line.
     """
-    return Result([stored_run(run_baselines(BaselineOptions.read(options), reporter).path)])
+    return _result(run_baselines(BaselineOptions.read(options), reporter or default_reporter()).path)
 
 
-def leaderboard(results: Path | str = "results", tasks: Sequence[str] = ()) -> Leaderboard:
-    """All finished runs of a results folder."""
+@with_options(RunOptions, without=("split", "controls"))
+def select(*, budget: int, reporter: Reporter | None = None, **options: Any) -> Choice:
+    """Choose the best prompt of a grid with ``budget`` runs of a prompt on an item, as ``harness select`` does.
+
+    Raises:
+        HarnessError: any mistake in the options, files or data, with one clear line.
+    """
+    if budget < 1:
+        raise UsageError(f"--budget {budget}: must be 1 or more")
+    found = choose_prompt(RunOptions.read(options), budget, reporter or default_reporter())
+    return Choice(found, _result(found.report.path))
+
+
+def leaderboard(results: Path | str = "results", tasks: str | Sequence[str] = ()) -> Leaderboard:
+    """All finished runs of a results folder; ``tasks``, names or patterns, keeps those alone.
+
+    Raises:
+        HarnessError: no stored run has such a task.
+    """
     damaged: list[str] = []
     found = stored_runs(Path(results), damaged.append)
-    return Leaderboard(found, tuple(tasks), damaged)
+    return Leaderboard(found, listed(tasks), damaged)
+
+
+def compare(first: str | Result, second: str | Result, *, results: Path | str = "results") -> Comparison:
+    """Two runs, or rows of them, on the same items: the second less the first.
+
+    Args:
+        first: a result, or a run as ``harness compare`` takes it, such as ``"latest:shots=4,rule=pmi"``.
+
+    Raises:
+        HarnessError: no such run or row, or two that cannot be paired.
+    """
+    sides = [
+        read_side(side.path.name, side.path.parent.parent, _warn)
+        if isinstance(side, Result)
+        else read_side(side, Path(results), _warn)
+        for side in (first, second)
+    ]
+    return Comparison(pairs(*sides))
+
+
+def breakeven(
+    tasks: str | Sequence[str] = (),
+    *,
+    results: Path | str = "results",
+    model: str | None = None,
+    prompt: str | None = None,
+    method: str | None = None,
+    shots: int | str | Sequence[int] = (),
+    selection_labels: int | str | None = None,
+    development_labels: int = 0,
+    monotone: Monotone = "isotonic",
+    csv: Path | str | None = None,
+    price_per_million_tokens: float | None = None,
+    price_per_hour: float | None = None,
+) -> Worth:
+    """How many labels stored prompts are worth, as ``harness breakeven`` tells it; it draws no plot.
+
+    Raises:
+        HarnessError: nothing stored fits, or it cannot be compared.
+    """
+    wanted = Wanted(
+        model=model,
+        method=method,
+        prompt=prompt,
+        shots=shot_numbers([str(number) for number in listed(shots)]),
+        selection_labels=labels_of_selection(None if selection_labels is None else str(selection_labels)),
+        development_labels=development_labels,
+        monotone=monotone,
+        price_per_million_tokens=price_per_million_tokens,
+        price_per_hour=price_per_hour,
+    )
+    if csv is None:
+        return Worth(read(Path(results), listed(tasks), wanted, _warn), wanted)
+    if listed(tasks):
+        raise UsageError("--csv and --tasks do not go together: a file of scores has no tasks")
+    return Worth([read_csv(Path(csv), wanted)], wanted)
+
+
+@with_options(RunOptions, without=_OF_GRIDS)
+def predict(
+    text: Path | str,
+    *,
+    run: str | None = None,
+    task: str | None = None,
+    prompt: str | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> Labels:
+    """Label new text, as ``harness predict`` does, with a prompt or with a trained baseline.
+
+    Args:
+        text: a file of texts.
+        run: a trained baseline, such as ``"latest:method=tfidf,labels_used=256,seed=0"``.
+        task: with a prompt, its task; ``prompt`` is ``plain``, else the first, unless it is named.
+
+    Raises:
+        HarnessError: the text cannot be read, or any mistake in the options.
+    """
+    reporter = reporter or default_reporter()
+    if run is not None:
+        superfluous = sorted({**options, **({"task": task} if task else {}), **({"prompt": prompt} if prompt else {})})
+        superfluous = [name for name in superfluous if name not in ("results", "include_path")]
+        if superfluous:
+            raise UsageError(f"run={run!r} names all that is needed; leave out {superfluous[0]}")
+        known = RunOptions.read({"tasks": "any", **options})
+        return Labels(predict_with_baseline(str(text), run, known.results, known.include_path, reporter))
+    if task is None:
+        raise UsageError("name a trained baseline with run=, or a prompt with task=")
+    named = {"prompts": prompt} if prompt is not None else {}
+    return Labels(predict_with_prompt(str(text), {"tasks": task, **named, **options}, reporter))
+
+
+@with_options(RunOptions, without=(*_OF_GRIDS, "rule", "calibrate", "demo_order", "results", "dtype", "model_arg"))
+def show(
+    task: str, *, prompt: str | None = None, item: int = 0, reporter: Reporter | None = None, **options: Any
+) -> PromptView:
+    """One prompt exactly as the model gets it, as ``harness show`` prints it.
+
+    Raises:
+        HarnessError: an unknown name, or an item that is not there.
+    """
+    return PromptView(preview(task, prompt, item, options, reporter or default_reporter()))
+
+
+def _warn(line: str) -> None:
+    """Of a run that is damaged and set aside."""
+    warnings.warn(line, stacklevel=3)
+
+
+def _result(path: Path) -> Result:
+    return Result([stored_run(path)])

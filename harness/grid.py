@@ -106,8 +106,7 @@ class EncodedGrid:
     def encode(self, cell: PlannedCell, encoder: Encoder) -> Requests:
         """Add a cell; gives those of its requests that no earlier one has."""
         renderer = Renderer(cell.template, cell.demos.layout)
-        items = controlled_items(cell.control, cell.items)
-        demos = _demos(cell)
+        items, demos = controlled_items(cell.control, cell.items), _demos(cell)
         prompts = [renderer.prompt(item, shown) for item, shown in zip(items, demos, strict=True)]
         encoded, requests = encoder.cell(prompts)
         rows, new = self._distinct.rows(requests)
@@ -124,6 +123,13 @@ class EncodedGrid:
 
     def begin(self, first: Requests, later: Iterator[Requests]) -> None:
         self._first, self._later = first, Ahead(later)
+
+
+def prompts_of(cell: PlannedCell) -> list[Prompt]:
+    """The prompt of each item of a cell, with all of its demonstrations, as ``encode`` has them."""
+    renderer = Renderer(cell.template, cell.demos.layout)
+    items = controlled_items(cell.control, cell.items)
+    return [renderer.prompt(item, shown) for item, shown in zip(items, _demos(cell), strict=True)]
 
 
 def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> Iterator[PlannedCell]:

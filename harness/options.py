@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,17 +20,24 @@ from harness.sources import DataChoice
 from harness.strict_yaml import describe, fit, parse_mapping
 
 
-def _listed(value: object) -> object:
-    """A comma list, a single value or a list, as a tuple."""
+def listed(value: object) -> tuple[Any, ...]:
+    """A comma list, a single value, or several in a list, an array or the like, as a tuple."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(value) if isinstance(value, list | tuple | range) else (value,)
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        return (value,)
+    return tuple(value)
 
 
 def _integers(value: object) -> object:
-    parts = _listed(value)
-    assert isinstance(parts, tuple)
-    return tuple(int(part) if isinstance(part, str) and re.fullmatch("-?[0-9]+", part) else part for part in parts)
+    return tuple(integer(part) for part in listed(value))
+
+
+def integer(part: object) -> object:
+    """Text of digits, and the integers of numpy and pandas, as an int; anything else as it is."""
+    if isinstance(part, str):
+        return int(part) if re.fullmatch("-?[0-9]+", part) else part
+    return operator.index(part) if hasattr(part, "__index__") and not isinstance(part, bool) else part
 
 
 def _expanded(value: object) -> object:
@@ -37,7 +45,7 @@ def _expanded(value: object) -> object:
 
 
 def _folders(value: object) -> object:
-    return tuple(map(_expanded, value)) if isinstance(value, list | tuple) else (_expanded(value),)
+    return (_expanded(value),) if isinstance(value, str | Path) else tuple(map(_expanded, listed(value)))
 
 
 def _known(pattern: str, choices: Iterable[str]) -> AfterValidator:
@@ -61,10 +69,10 @@ Demos = Annotated[str, _known("|".join([*_DEMOS, "file:.+"]), [*_DEMOS, "file:PA
 DemoOrder = Annotated[
     str, _known(r"drawn|permuted:[1-9]\d{0,2}|entropy(:local)?", ["drawn", "permuted:N", "entropy", "entropy:local"])
 ]
-Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(listed)]
 Integers = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_integers)]
-Calibrations = Annotated[tuple[CalibrationName, ...], BeforeValidator(_listed)]
-Rules = Annotated[tuple[RuleName, ...], BeforeValidator(_listed)]
+Calibrations = Annotated[tuple[CalibrationName, ...], BeforeValidator(listed)]
+Rules = Annotated[tuple[RuleName, ...], BeforeValidator(listed)]
 Folders = Annotated[tuple[Path, ...], BeforeValidator(_folders)]
 
 
@@ -109,7 +117,7 @@ class RunOptions(Options):
     demo_order: DemoOrder = "drawn"
     rule: Rules = ()
     calibrate: Calibrations = ("none",)
-    controls: Annotated[tuple[ControlName, ...], BeforeValidator(_listed)] = ()
+    controls: Annotated[tuple[ControlName, ...], BeforeValidator(listed)] = ()
     split: Literal["select", "report"] = "report"
     limit: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0

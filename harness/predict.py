@@ -32,7 +32,7 @@ from harness.runner import Session
 from harness.search_path import SearchPath
 from harness.sources import row_source
 from harness.tasks import Catalogue, Task, expression_source
-from harness.templates import find_templates, load_templates
+from harness.templates import default_prompt, find_templates, load_templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
     """Label a file with one prompt: its template, demonstrations and model, scored as ``harness run`` does.
 
     Args:
-        typed: options of a run, of one value each: ``tasks``, ``prompts``, ``shots``, ``demo_seeds``, ``model`` ...
+        typed: options of a run, of one value each: ``tasks``, ``prompts``, ``shots``, ``demo_seeds``, ``model`` ...;
+            without ``prompts``, the template is ``plain``, else the first.
 
     Raises:
         HarnessError: as ``harness run``; UsageError where the options name more than one prompt.
@@ -85,7 +86,8 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
         if count != 1:
             raise UsageError(f"--{name}: predict takes one, not {count}")
     task, shots = tasks[0], options.shots[0]
-    templates = load_templates(task, search, options.prompts)
+    wanted = options.prompts if "prompts" in options.model_fields_set else (default_prompt(task, search),)
+    templates = load_templates(task, search, wanted)
     if len(templates) != 1:
         names = ", ".join(sorted(find_templates(task, search)[0]))
         raise UsageError(f"--prompt: predict takes one of {names}")

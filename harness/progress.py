@@ -1,11 +1,12 @@
 """Says what a run is doing: notices, remarks and progress.
 
 A notice is about the results and is kept with them; a remark is about this run alone, and another may not have it. The
-command line shows both on standard error; the API stays quiet.
+command line shows both on standard error; so does the API where somebody watches.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -49,6 +50,21 @@ class QuietReporter:
     @contextmanager
     def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:
         yield lambda count, total=None: None
+
+
+def default_reporter() -> QuietReporter:
+    """What Python functions report to: standard error where somebody watches, on a terminal or in a notebook."""
+    from rich.console import Console
+
+    console = Console(stderr=True, emoji=False, force_jupyter=False)
+    return ConsoleReporter(console) if console.is_terminal or _in_notebook() else QuietReporter()
+
+
+def _in_notebook() -> bool:
+    """Whether IPython runs with a kernel, whose output a browser shows."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 class ConsoleReporter(QuietReporter):

@@ -301,6 +301,12 @@ def find_templates(task: Task, search: SearchPath) -> tuple[dict[str, Path], dic
     return found, shadowed
 
 
+def default_prompt(task: Task, search: SearchPath) -> str:
+    """The template that is taken where one is needed and none is named: ``plain``, else the first by name."""
+    names = sorted(find_templates(task, search)[0])
+    return next((name for name in names if name.endswith("/plain")), next(iter(names), "all"))
+
+
 def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all",)) -> list[Template]:
     """The templates of a task that ``wanted`` names: ``all``, ``plain``, ``sst2/plain`` or a pattern, sorted by name.
 

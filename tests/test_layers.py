@@ -39,7 +39,8 @@ baselines.base baselines.choice baselines.logistic baselines.floors baselines.tf
 baselines.registry baselines.options baselines.subsets baselines.texts baselines.trained
 baselines.grid baselines.encoder baselines.cells baselines.run baselines.apply
 baselines predict
-listing preview fetch api
+listing preview fetch
+frames signatures api_results api stub
 commands.options commands.printing commands.prompts commands.results commands.trained commands.look commands
 __init__ cli __main__
 """

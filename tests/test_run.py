@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from commands import outcome, start, watch_scoring
+from commands import watch_scoring
 from conftest import MOOD_TASK, Project, build_gpt2, made_up_text
 
-import harness
 from harness import api, runner
-from harness.errors import DataError, HarnessError, ModelError, UsageError
+from harness.errors import DataError, ModelError, UsageError
 from harness.options import RunOptions, read_grid
 from harness.progress import QuietReporter
 from harness.runner import FinishedRun, run
@@ -500,42 +498,3 @@ def test_grid_file_gives_the_options_of_the_python_api(tmp_path: Path) -> None:
     assert RunOptions.read(read_grid(path)) == RunOptions.read(
         {"tasks": "a,b", "model": "m", "shots": [0, 4], "data_dir": "d", "model_arg": {"x": 1}, "fresh": True}
     )
-
-
-# harness.run
-
-
-def test_python_api_gives_tables_and_prints_nothing(
-    project: Project, tiny_gpt2: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    result = harness.run(tasks=["mood"], shots=[0, 2], model=str(tiny_gpt2), data_dir="data")
-    assert capsys.readouterr() == ("", "")
-    assert list(result.table["shots"]) == [0, 2]
-    assert list(result.table["n"]) == [20, 20]
-    hits = result.predictions.groupby("cell")["correct"].mean()
-    shots = {cell["id"]: cell["signature"]["shots"] for cell in result.manifest["cells"]}
-    means = pd.Series(hits.to_numpy(), index=[shots[cell] for cell in hits.index]).groupby(level=0).mean()
-    assert list(result.table["accuracy"]) == pytest.approx(list(means))
-    assert result.path.is_dir()
-
-
-def test_python_leaderboard_ranks_the_stored_runs(project: Project, tiny_gpt2: Path) -> None:
-    given = {"tasks": "mood", "data_dir": "data"}
-    other = build_gpt2(project.root / "other-gpt2", seed=3)
-    for model in (tiny_gpt2, other):
-        harness.run(model=str(model), **given)
-    table = harness.leaderboard().table
-    assert set(table["model"]) == {"tiny-gpt2", "other-gpt2"}
-    assert list(table["accuracy"]) == sorted(table["accuracy"], reverse=True)
-
-
-def test_python_leaderboard_is_the_function_whatever_was_imported_before(project: Project) -> None:
-    driver = project.write("order.py", "import harness, harness.tables\nassert callable(harness.leaderboard)\n")
-    assert outcome(start([], project.root, driver=driver)).status == 0
-
-
-def test_python_api_raises_the_line_that_the_command_prints(project: Project) -> None:
-    with pytest.raises(HarnessError, match=r"^unknown task 'mod'; did you mean 'mood'\?"):
-        harness.run(tasks="mod", model="./nothing")
-    with pytest.raises(AttributeError, match="no attribute 'rnu'"):
-        harness.rnu  # noqa: B018

@@ -20,6 +20,7 @@ from harness.baselines.options import BaselineOptions
 from harness.baselines.registry import METHOD_NAMES, METHODS
 from harness.baselines.run import run_baselines
 from harness.baselines.subsets import stratified_order
+from harness.baselines.texts import joined
 
 __all__ = [
     "METHODS",
@@ -28,6 +29,7 @@ __all__ = [
     "BaselineOptions",
     "TrainedBaseline",
     "find_baseline",
+    "joined",
     "run_baselines",
     "stratified_order",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,27 +9,17 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from harness.baselines.registry import MethodName
 from harness.models import BUILTIN, TokenizerSource
-from harness.options import Folder, Folders, Integers, Options, Strings
+from harness.options import Folder, Folders, Integers, Options, Strings, integer, listed
 from harness.sources import DataChoice
 
 
 def _sizes(value: object) -> object:
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     found: list[Any] = []
-    for part in parts:
-        text = part.strip() if isinstance(part, str) else part
-        if isinstance(text, str) and re.fullmatch("[0-9]+", text):
-            text = int(text)
+    for text in map(integer, listed(value)):
         if text != "all" and (not isinstance(text, int) or isinstance(text, bool) or text < 1):
             raise ValueError(f"must be numbers of labels from 1 on, or all, not {text!r}")
         found.append(text)
     return tuple(dict.fromkeys(found))
-
-
-def _names(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 class BaselineOptions(Options):
@@ -40,7 +29,7 @@ class BaselineOptions(Options):
     """
 
     tasks: Strings
-    methods: Annotated[tuple[MethodName, ...], BeforeValidator(_names)] = ("majority", "random", "tfidf")
+    methods: Annotated[tuple[MethodName, ...], BeforeValidator(listed)] = ("majority", "random", "tfidf")
     sizes: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(_sizes)] = ()
     seeds: Integers = (0, 1, 2, 3, 4)
     encoder: str = BUILTIN

@@ -9,5 +9,17 @@ from harness.breakeven.report import Baseline, Pair, Prompt, Report
 from harness.breakeven.scores_file import read_csv
 from harness.breakeven.stored import read
 from harness.breakeven.wanted import Wanted, selection_labels, shot_numbers
+from harness.learning_curves import Monotone
 
-__all__ = ["Baseline", "Pair", "Prompt", "Report", "Wanted", "read", "read_csv", "selection_labels", "shot_numbers"]
+__all__ = [
+    "Baseline",
+    "Monotone",
+    "Pair",
+    "Prompt",
+    "Report",
+    "Wanted",
+    "read",
+    "read_csv",
+    "selection_labels",
+    "shot_numbers",
+]

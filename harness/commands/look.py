@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harness.commands.options import data_options, name_list, names_option, results_option
-from harness.commands.printing import print_table
+from harness.commands.printing import console_reporter, print_table
 from harness.errors import UsageError, suggest
 
 
@@ -40,13 +40,23 @@ def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], r
 @click.option("--shots", type=click.IntRange(min=0), default=0, metavar="K", help="Number of demonstrations.")
 @click.option("--prompt", metavar="P", help="A template's name.  [default: plain, else the first]")
 @click.option("--item", type=int, default=0, metavar="N", help="Which item, counted from 0.  [default: 0]")
-@click.option("--demo-seed", type=int, default=0, metavar="S", help="Seed of the draw of demonstrations.  [default: 0]")
+@click.option(
+    "--demo-seed",
+    "demo_seeds",
+    type=int,
+    default=0,
+    metavar="S",
+    help="Seed of the draw of demonstrations.  [default: 0]",
+)
 @data_options
 def show_command(task: str, prompt: str | None, **typed: Any) -> None:
     """Print one prompt exactly as the model gets it, with its parts in colours."""
-    from harness.preview import preview
+    from harness.preview import preview, print_preview
 
-    preview(task, prompt, {key: value for key, value in typed.items() if value not in (None, ())})
+    index = typed.pop("item")
+    values = {key: value for key, value in typed.items() if value not in (None, ())}
+    reporter = console_reporter()
+    print_preview(preview(task, prompt, index, values, reporter), reporter)
 
 
 @click.command("fetch")

@@ -65,14 +65,14 @@ def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typ
     Prompts are tried on the split for choices, the worse half is dropped round by round, and the one that is left is
     run once on the split that is reported, which played no part in the choice.
     """
-    from harness import select
     from harness.cell_results import read_cells
     from harness.options import RunOptions
     from harness.run_store import stored_run
+    from harness.select import select
     from harness.summary import notices, summarise
 
     reporter = console_reporter()
-    found = select.select(RunOptions.read(given(None, model_arg, typed)), budget, reporter)
+    found = select(RunOptions.read(given(None, model_arg, typed)), budget, reporter)
     if not is_main():
         return
     rows = summarise(read_cells([stored_run(found.report.path)]))

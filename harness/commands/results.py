@@ -58,14 +58,14 @@ def compare_command(first: str, second: str, results: Path, fail_if_worse: bool,
 
     A and B are runs, by id, its beginning, or 'latest'; RUN:shots=4,rule=pmi narrows a run to rows.
     """
-    from harness import compare
+    from harness.compare import as_text, pairs, read_side
 
     aside = SetAside()
-    found = compare.pairs(compare.read_side(first, results, aside), compare.read_side(second, results, aside))
+    found = pairs(read_side(first, results, aside), read_side(second, results, aside))
     if as_json:
         print_json({"pairs": [pair.as_dict() for pair in found], "notices": aside.lines})
     else:
-        click.echo(visible(compare.as_text(found)))
+        click.echo(visible(as_text(found)))
     worse = [pair for pair in found if pair.worse]
     if fail_if_worse and worse:
         names = ", ".join(pair.first.task_label for pair in worse)

@@ -132,16 +132,16 @@ def breakeven_command(
     Stored prompts against the learning curves of stored baselines: the number of labels from which on a baseline is at
     least as good, with its 95% interval, and a plot.
     """
-    from harness import breakeven, plots
+    from harness import plots
+    from harness.breakeven import Wanted, read, read_csv, shot_numbers
+    from harness.breakeven import selection_labels as labels_of_selection
 
-    charged = breakeven.selection_labels(selection_labels)
-    wanted = breakeven.Wanted(shots=breakeven.shot_numbers(name_list(shots)), selection_labels=charged, **typed)
+    charged = labels_of_selection(selection_labels)
+    wanted = Wanted(shots=shot_numbers(name_list(shots)), selection_labels=charged, **typed)
     if csv_file is not None and tasks:
         raise UsageError("--csv and --tasks do not go together: a file of scores has no tasks")
     aside = SetAside()
-    reports = (
-        [breakeven.read_csv(csv_file, wanted)] if csv_file else breakeven.read(results, name_list(tasks), wanted, aside)
-    )
+    reports = [read_csv(csv_file, wanted)] if csv_file else read(results, name_list(tasks), wanted, aside)
     paths = [path for report in reports for path in plots.draw(report, output or results / "breakeven")]
     if as_json:
         documents = [report.as_dict(wanted) for report in reports]
@@ -189,9 +189,9 @@ def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> N
     FILE holds JSON Lines with the task's columns or, where the task reads one column, plain lines; no gold label is
     needed. Each line gets its label and the probability of every label.
     """
-    from harness import predict
+    from harness.predict import as_csv, as_jsonl, predict_with_baseline, predict_with_prompt
 
-    formats = {"jsonl": predict.as_jsonl, "csv": predict.as_csv}
+    formats = {"jsonl": as_jsonl, "csv": as_csv}
     if format_ not in formats:
         raise UsageError(f"--format: unknown value {format_!r}{suggest(format_, formats)}")
     values = {key: value for key, value in typed.items() if value not in (None, ())}
@@ -202,9 +202,9 @@ def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> N
             name = superfluous[0].rstrip("s" * (superfluous[0] in ("tasks", "prompts", "demo_seeds"))).replace("_", "-")
             raise UsageError(f"--run {run}: names all that is needed; leave out --{name}")
         folder = values.get("results", Path("results"))
-        found = predict.predict_with_baseline(text, run, folder, values.get("include_path", ()), reporter)
+        found = predict_with_baseline(text, run, folder, values.get("include_path", ()), reporter)
     elif "tasks" not in values:
         raise UsageError("name a trained baseline with --run, or a prompt with --task")
     else:
-        found = predict.predict_with_prompt(text, values, reporter)
+        found = predict_with_prompt(text, values, reporter)
     click.echo(formats[format_](found))
