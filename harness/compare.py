@@ -16,7 +16,7 @@ import numpy as np
 from harness.cell_results import read_cells
 from harness.errors import UsageError, suggest
 from harness.paired import Comparison, adjust, compare
-from harness.power import detectable_difference
+from harness.power import detectable_difference, detectable_paired
 from harness.run_store import StoredRun, Tell, find_run
 from harness.summary import Row, summarise
 
@@ -69,8 +69,10 @@ class Pair:
 
     @property
     def detectable(self) -> float:
-        """The smallest difference that these items would show in four of five tries."""
-        return detectable_difference(self.result.standard_error)
+        """The smallest difference that these items would show in four of five tries, by the tests of ``paired``."""
+        if self.result.mcnemar is not None:  # right or wrong, of independent items
+            return detectable_paired(self.result.n, self.result.discordance)
+        return detectable_difference(self.result.standard_error, self.result.units - 1)
 
     @property
     def worse(self) -> bool:

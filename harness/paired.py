@@ -34,7 +34,7 @@ class McNemar:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two systems on the same ``n`` items.
+    """Two systems on the same ``n`` items, which are ``units`` independent ones, or clusters.
 
     ``wins`` counts the items on which the first scores higher, ``losses`` those on which the second does. ``p_value``
     is that of the sign-flip test, which holds for any scores, in clusters or not; McNemar's test is only for
@@ -42,6 +42,7 @@ class Comparison:
     """
 
     n: int
+    units: int
     difference: Interval
     standard_error: float
     wins: int
@@ -70,6 +71,7 @@ def compare(first: Floats, second: Floats, clusters: Ints | None = None) -> Comp
     binary = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
     return Comparison(
         n=n,
+        units=_freedom(differences, clusters) + 1,
         difference=difference_interval(differences, clusters),
         standard_error=standard_error(differences, clusters),
         wins=wins,

@@ -122,9 +122,10 @@ class Row:
         hard ones, so that a paired comparison finds less: this figure errs on the large side.
         """
         error = standard_error(self.item_accuracy, self.clusters)
-        if not error > 0:
+        if not error > 0 or (self.clusters is None and len(self.cells) == 1):
             return detectable_single(self.n, float(self.item_accuracy.mean()))
-        return detectable_difference(2**0.5 * error)
+        units = self.n if self.clusters is None else len(np.unique(self.clusters))
+        return detectable_difference(2**0.5 * error, units - 1)
 
     @property
     def task_label(self) -> str:
@@ -162,7 +163,7 @@ class Row:
             **{name: metric.as_dict() for name, metric in self.metrics.items()},
             "gold": dict(zip(self.labels, self.gold_share, strict=True)),
             "predicted": dict(zip(self.labels, self.predicted_share, strict=True)),
-            "minimum_detectable_effect": self.detectable,
+            "minimum_detectable_effect": None if np.isnan(self.detectable) else self.detectable,
             "best_baseline": self.best_baseline and self.best_baseline.as_dict(),
             "predictions": self.predictions,
             "ties": self.ties,

@@ -88,7 +88,7 @@ def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str])
         "worst": "-" if row.trained else f"{100 * primary.worst:.1f} {primary.worst_template}",
         "best": "-" if row.trained else f"{100 * primary.best:.1f} {primary.best_template}",
         "spread": "-" if row.trained else f"{100 * primary.spread:.1f}",
-        "MDE": f"{100 * row.detectable:.1f}",
+        "MDE": "-" if math.isnan(row.detectable) else f"{100 * row.detectable:.1f}",
         "vs best baseline": _gap(row),
         "ties": str(row.ties),
         "too long": str(row.too_long),
