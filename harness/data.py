@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from harness.errors import DataError, TemplateError, suggest
-from harness.records import Example, Role, digest
+from harness.records import Example, Role, Unreadable, digest
 from harness.row_files import Row
 from harness.sources import RowSource
-from harness.tasks import SplitSlice, Task
+from harness.tasks import ROW, SplitSlice, Task
 
 PRECEDENCE: tuple[Role, ...] = ("report", "select", "pool")
 
@@ -196,7 +196,7 @@ class _ExampleReader:
 
         def evaluate(row: Row) -> object:
             try:
-                return expression.evaluate(row.values)
+                return expression.evaluate({ROW: row.values, **row.values})
             except TemplateError as error:
                 raise DataError(row.place, f"{key} of {self.task.path}: {_tail(error)}") from error
 
@@ -223,7 +223,7 @@ class _ExampleReader:
         value = self._target(row)
         if isinstance(value, str) and self.task.labels is not None and value in self.task.labels:
             return self.task.labels.index(value)
-        index = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
+        index = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value) else value
         if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(options):
             return index
         if index == -1:
@@ -245,7 +245,10 @@ def _column(row: Row, /, *, key: str, column: str, task: Task) -> object:
             row.place,
             f"has no column {column!r}, which {task.path} names in {key}{suggest(column, row.values, what='columns')}",
         )
-    return row.values[column]
+    value = row.values[column]
+    if isinstance(value, Unreadable):
+        raise DataError(row.place, f"{key} of {task.path}: the column {column!r} cannot be read: it is {value.why}")
+    return value
 
 
 def _tail(error: TemplateError) -> str:

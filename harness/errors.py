@@ -30,18 +30,52 @@ class FileError(HarnessError):
         path: the file.
         message: what is wrong, without the place.
         line: its 1-based line, where one is known.
+        message: what is wrong, without the place.
     """
 
     def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
         self.path = Path(path)
         self.message = message
         self.line = line
+        self.message = message
         place = f"{path}:{line}" if line is not None else str(path)
         super().__init__(f"{place}: {message}")
 
 
 class TemplateError(FileError):
     """A template cannot be parsed, uses what is not in scope, or was stopped while rendering."""
+
+
+class Problems:
+    """Gathers the errors about one file, so that its author reads them all at once.
+
+    ``with problems:`` keeps a FileError and goes on after it; ``end`` raises what was kept as one error.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[FileError] = []
+
+    def add(self, error: FileError) -> None:
+        self._found.append(error)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, FileError):
+            self.add(error)
+            return True
+        return False
+
+    def end(self) -> None:
+        """Raises FileError with all of them; the first one's line is that of the whole, and its kind, too."""
+        if not self._found:
+            return
+        first, *others = self._found
+        told = [f"line {error.line}: {error.message}" if error.line is not None else error.message for error in others]
+        if not others:
+            raise first
+        raise type(first)(first.path, "; and ".join([first.message, *told]), first.line) from first
 
 
 class DataError(FileError):
@@ -64,13 +98,19 @@ class ModelError(HarnessError):
     """A model or tokenizer cannot be loaded or cannot be scored."""
 
 
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a word may have been meant for."""
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None
+
+
 def suggest(word: str, choices: Iterable[str], *, what: str = "choices") -> str:
     """The tail of an "unknown ..." message: the nearest choice, then all of them (the first 12, when there are
     more)."""
     ordered = list(dict.fromkeys(choices))
-    folded = {choice.casefold(): choice for choice in ordered}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
+    near = nearest(word, ordered)
+    hint = f"; did you mean {near!r}?" if near is not None else ""
     if not ordered:
         return f"{hint} (there are no {what})"
     shown = ", ".join(ordered[:12]) + (f", ... ({len(ordered)} in all)" if len(ordered) > 12 else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import hub
+from harness.arrow_tables import label_names, plain_rows
 from harness.errors import DataError, HubUnavailableError, suggest
 from harness.row_files import Row
 from harness.tasks import Task
@@ -47,8 +48,12 @@ class HubSource:
     def rows(self, split: str) -> Sequence[Row]:
         if split not in self._splits:
             raise DataError(self.location, f"has no split {split!r}{suggest(split, self._splits, what='splits')}")
-        rows = enumerate(self._splits[split], start=1)
-        return [Row(values, f"{self.location} {split} row {number}") for number, values in rows]
+        table = self._splits[split].with_format("arrow")[:]
+        names = label_names(self._splits[split].features.arrow_schema)
+        return [
+            Row(values, f"{self.location} {split} row {number}", names)
+            for number, values in enumerate(plain_rows(table), start=1)
+        ]
 
     def _load(self, task: Task) -> Mapping[str, Any]:
         import datasets

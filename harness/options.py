@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticKnownError
+from pydantic_core import ErrorDetails, PydanticKnownError
 
-from harness.errors import FileError, UsageError, suggest
+from harness.errors import UsageError, suggest
 from harness.models import BUILTIN, BosPolicy, Dtype, ModelSpec, TokenizerSource
 from harness.records import CalibrationName, ControlName, RuleName
 from harness.shots import STRATEGIES, Strategy
 from harness.sources import DataChoice
-from harness.strict_yaml import describe, fit, parse_mapping
+from harness.strict_yaml import MAX_CHARACTERS, describe, fit, parse_mapping, worth_telling
+from harness.text_files import UserFile
 
 
 def listed(value: object) -> tuple[Any, ...]:
@@ -36,7 +37,7 @@ def _integers(value: object) -> object:
 def integer(part: object) -> object:
     """Text of digits, and the integers of numpy and pandas, as an int; anything else as it is."""
     if isinstance(part, str):
-        return int(part) if re.fullmatch("-?[0-9]+", part) else part
+        return int(part) if re.fullmatch("-?[0-9]{1,18}", part) else part
     return operator.index(part) if hasattr(part, "__index__") and not isinstance(part, bool) else part
 
 
@@ -88,17 +89,21 @@ class Options(BaseModel):
         Raises:
             UsageError: naming the option as the command line spells it.
         """
-        unknown = next((key for key in values if key not in cls.model_fields), None)
-        if unknown is not None:
-            raise UsageError(f"unknown option {unknown!r}{suggest(unknown, cls.model_fields, what='options')}")
+        unknown = [key for key in values if key not in cls.model_fields]
+        if unknown:
+            told = [f"unknown option {key!r}{suggest(key, cls.model_fields, what='options')}" for key in unknown]
+            raise UsageError("; and ".join(told))
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
-            if first["type"] == "missing":
-                raise UsageError(f"{option} is needed") from error
-            raise UsageError(f"{option}: {describe(cls, {**first, 'loc': ()})}") from error
+            raise UsageError("; and ".join(map(cls._told, worth_telling(cls, error)))) from error
+
+    @classmethod
+    def _told(cls, error: ErrorDetails) -> str:
+        option = "--" + str(error["loc"][0]).replace("_", "-")
+        if error["type"] == "missing":
+            return f"{option} is needed"
+        return f"{option}: {describe(cls, {**error, 'loc': ()})}"
 
 
 class RunOptions(Options):
@@ -181,20 +186,9 @@ def read_grid(path: Path) -> dict[str, Any]:
         UsageError: there is no such file.
         FileError: it is not YAML, has an unknown key or a value that no option takes.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such grid file; tasks are named with --tasks") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    document = parse_mapping(text, path)
-    for key in document.data:
-        if key not in RunOptions.model_fields:
-            raise FileError(
-                path,
-                f"unknown key {key!r}{suggest(key, RunOptions.model_fields, what='keys')}",
-                document.lines.get(key),
-            )
+    if not path.exists():
+        raise UsageError(f"{path}: no such grid file; tasks are named with --tasks")
+    document = parse_mapping(UserFile(path).text(MAX_CHARACTERS), path)
     # What a grid leaves out may come from the command line.
     fit(RunOptions, replace(document, data={"tasks": "any", "model": "any", **document.data}))
     return document.data

@@ -21,18 +21,21 @@ from harness.baselines import find_baseline
 from harness.combinations import LeftOut, readings
 from harness.data import TaskData, load_data, read_unlabelled
 from harness.demo_plan import DemoPlanner
-from harness.errors import DataError, TemplateError, UsageError
+from harness.errors import DataError, UsageError
 from harness.grid import PlannedCell
 from harness.options import RunOptions
 from harness.progress import Reporter
 from harness.records import Role, digest
-from harness.row_files import Row
+from harness.row_files import FORMATS, Row, format_of, rows_of, stem_and_suffix
 from harness.run_store import find_run
 from harness.runner import Session
 from harness.search_path import SearchPath
 from harness.sources import row_source
-from harness.tasks import Catalogue, Task, expression_source
+from harness.tasks import Catalogue, Task, columns_of, expression_source
 from harness.templates import default_prompt, find_templates, load_templates
+from harness.text_files import MAX_BYTES, UserFile
+
+_LINES = "lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,65 +129,69 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
 def read_text(name: str, task: Task) -> list[Row]:
     """New rows of a task from a file, or from standard input for ``-``.
 
-    Either JSON Lines with the task's columns (or its fields, by their names), or, where the task reads one column,
-    plain lines; a first line that begins with ``{`` tells which. Blank lines are passed over, and ``place`` keeps the
-    line's number.
+    They may be of any format of a task's data, with the task's columns or its fields by their names. Where the task
+    reads one column, a ``.txt`` file or standard input may hold plain lines; how it begins tells.
 
     Raises:
         DataError: it cannot be read, holds nothing, or has a malformed line.
     """
-    place = "standard input" if name == "-" else name
-    try:
-        raw = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(place, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(place, f"is not UTF-8 text: {error}") from error
-    # Only these end a line in JSON Lines; str.splitlines knows many more.
-    lines = [(n, line) for n, line in enumerate(re.split("\r\n|\n|\r", text), start=1) if line.strip()]
-    if not lines:
-        raise DataError(place, "holds no line")
+    if name == "-":
+        file = UserFile("standard input", sys.stdin.buffer.read(MAX_BYTES + 1), DataError)
+        found = _format_by_content(file, task)
+    else:
+        path = Path(name).expanduser()
+        file = UserFile(path, error=DataError)
+        file.head()  # whether it can be read, before its name is judged
+        plain = stem_and_suffix(path.name)[1] in ("txt", "text")
+        found = _format_by_content(file, task) if plain else format_of(path.name) or ""
+    if not found:
+        raise file.wrong(f"is of no format that is read: {', '.join(FORMATS)}, or txt for plain lines")
+    rows = _plain_lines(file, task) if found == _LINES else rows_of(file, found)
+    if not rows:
+        raise file.wrong("holds no row")
+    return [_renamed(row, task) for row in rows]
+
+
+def _format_by_content(file: UserFile, task: Task) -> str:
+    """What a text is whose name does not tell: a beginning that names the task's columns is the header of a table."""
+    head = file.head()
+    if head.startswith((b"PAR1", b"ARROW1")):
+        return "parquet" if head.startswith(b"PAR1") else "arrow"
+    first = next((line.strip() for line in file.lines() if line.strip()), "")
+    if first.startswith("{") or re.match(r"\[\s*({|\]|$)", first):
+        return "json"
+    names = {*_columns(task), *task.fields}
+    for format, delimiter in (("csv", ","), ("tsv", "\t")):
+        if names & {cell.strip().strip('"') for cell in first.split(delimiter)}:
+            return format
+    return _LINES
+
+
+def _plain_lines(file: UserFile, task: Task) -> list[Row]:
     wanted = _columns(task)
-    if lines[0][1].lstrip().startswith("{"):
-        return [_json_row(line, place, number, task) for number, line in lines]
     if len(wanted) != 1:
-        raise DataError(
-            place,
-            f"{task.name} has the columns {', '.join(wanted)}, so each line must be a JSON object with them",
-            lines[0][0],
+        raise file.wrong(
+            f"{task.name} reads the columns {', '.join(wanted)}, so plain lines will not do: give them in one of"
+            f" {', '.join(FORMATS)}"
         )
-    return [Row({wanted[0]: line}, f"{place}:{number}") for number, line in lines]
+    lines = enumerate(file.lines(), start=1)
+    return [Row({wanted[0]: line.rstrip("\n")}, f"{file.path}:{number}") for number, line in lines if line.strip()]
 
 
-def _json_row(line: str, place: str, number: int, task: Task) -> Row:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(place, f"not valid JSON: {error}", number) from error
-    if not isinstance(value, dict):
-        raise DataError(place, f"must be a JSON object, not {line.strip()[:40]!r}", number)
-    for name, column in task.fields.items():  # a field's own name will do for the column it renames
-        if column not in value and name in value and expression_source(column) is None:
-            value[column] = value[name]
-    return Row(value, f"{place}:{number}")
+def _renamed(row: Row, task: Task) -> Row:
+    """A field's own name will do for the column that it renames."""
+    for name, column in task.fields.items():
+        if column not in row.values and name in row.values and expression_source(column) is None:
+            row.values[column] = row.values[name]
+    return row
 
 
 def _columns(task: Task) -> list[str]:
     """The source columns that the task's fields and options are made of."""
-    from jinja2 import Environment, TemplateSyntaxError, meta
-
     found: dict[str, None] = {}
     for text in [*task.fields.values(), *([task.options] if task.options else [])]:
-        if expression_source(text) is None:
-            found[text] = None
-            continue
-        try:
-            # Parsed for its names only; nothing is evaluated, so no sandbox is needed.
-            names = meta.find_undeclared_variables(Environment(autoescape=True).parse(text))
-        except TemplateSyntaxError as error:
-            raise TemplateError(task.path, str(error)) from error
-        found.update(dict.fromkeys(sorted(names)))
+        expression = task.expression(text)
+        found.update(dict.fromkeys([text] if expression is None else sorted(columns_of(expression))))
     return list(found)
 
 
@@ -194,13 +201,14 @@ def _labelled(rows: Sequence[Row], options: Sequence[Sequence[str]], scores: Any
     for row, names, line in zip(rows, options, scores, strict=True):
         own = line[: len(names)]
         best = own.max()
-        number = int(row.place.rpartition(":")[2])
         if not np.isfinite(best):
-            found.append(LabelledText(number, None, {}))
+            found.append(LabelledText(row.number, None, {}))
             continue
         shares = np.exp(own - best)
         shares /= shares.sum()
-        found.append(LabelledText(number, names[int(np.argmax(own))], dict(zip(names, shares.tolist(), strict=True))))
+        found.append(
+            LabelledText(row.number, names[int(np.argmax(own))], dict(zip(names, shares.tolist(), strict=True)))
+        )
     return found
 
 

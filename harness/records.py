@@ -29,6 +29,17 @@ def digest(value: object, *, size: int = KEY_BYTES) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a value that cannot be used. ``why`` says what it is; ``value``, where it is known, tells it apart."""
+
+    why: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.why} {self.value}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One row of a task's data, in the task's terms.
 

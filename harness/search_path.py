@@ -47,15 +47,28 @@ class SearchPath:
         ordered = dict.fromkeys(path.resolve() for path in [*include, Path.cwd(), shipped_root()])
         return cls(tuple(ordered))
 
-    def files(self, folder: str, suffix: str) -> tuple[dict[str, Path], dict[str, Path]]:
-        """Files ``<root>/<folder>/*<suffix>`` by stem: those found first, and the shadowed ones behind them."""
+    def files(self, folder: str, suffixes: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Files of ``<root>/<folder>`` that end in one of ``suffixes``, by stem: those found first, and the shadowed
+        ones behind them. Within one folder, an earlier suffix comes first."""
         found: dict[str, Path] = {}
         shadowed: dict[str, Path] = {}
         for root in self.roots:
-            directory = root / folder
-            if not directory.is_dir():
-                continue
-            for path in sorted(directory.iterdir()):
-                if path.suffix == suffix and not path.name.startswith(".") and path.is_file():
-                    (shadowed if path.stem in found else found).setdefault(path.stem, path)
+            paths = [path for path in _files(root / folder) if path.suffix in suffixes]
+            for path in sorted(paths, key=lambda path: (suffixes.index(path.suffix), path.name)):
+                (shadowed if path.stem in found else found).setdefault(path.stem, path)
         return found, shadowed
+
+    def others(self, folder: str, name: str, suffixes: Sequence[str]) -> list[Path]:
+        """Files that were meant to be found by this name, but end in none of ``suffixes``."""
+        return [
+            path
+            for root in self.roots
+            for path in _files(root / folder)
+            if path.suffix not in suffixes and path.name.partition(".")[0] == name
+        ]
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file()]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.errors import DataError, HubUnavailableError, UsageError, suggest
-from harness.row_files import Row, find_split, read_rows
+from harness.row_files import Row, format_of, read_rows
 from harness.search_path import builtin_folder
+from harness.split_files import find_split
 from harness.tasks import Task
 
 DataChoice = Literal["auto", "sample", "hub"]
@@ -31,7 +32,7 @@ class RowSource(Protocol):
 
 
 class FolderSource:
-    """Rows from ``<data folder>/<task's folder>/<split>.jsonl`` (or .csv, .tsv, .parquet)."""
+    """Rows from ``<data folder>/<task's folder>``, in the files that ``split_files`` finds there."""
 
     revision: str | None = None
 
@@ -44,9 +45,13 @@ class FolderSource:
             raise DataError(task.path, f"source: names no folder, so {task.name} cannot be read from {data_dir}")
         self.folder = data_dir / name
         if not self.folder.is_dir():
-            others = sorted(path.name for path in data_dir.iterdir() if path.is_dir())
+            entries = sorted(data_dir.iterdir())
+            others = [path.name for path in entries if path.is_dir()]
+            files = [path.name for path in entries if format_of(path.name) is not None]
+            told = f"; it holds {files[0]} itself: put it into a folder {name!r} in there" if files else ""
             raise DataError(
-                data_dir, f"has no folder {name!r} for the task {task.name!r}{suggest(name, others, what='folders')}"
+                data_dir,
+                f"has no folder {name!r} for the task {task.name!r}{suggest(name, others, what='folders')}{told}",
             )
         self.location = str(self.folder)
 

@@ -15,9 +15,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.errors import FileError, suggest
+from harness.errors import FileError, Problems, nearest, suggest
 
 MAX_CHARACTERS = 1_000_000
+_SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -108,6 +109,9 @@ def parse_mapping(text: str, path: Path, *, first_line: int = 1) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
+    if (written := _SURROGATE.search(text)) is not None and re.search("[\ud800-\udfff]", _all_text(data)):
+        line = first_line + text.count("\n", 0, written.start())
+        raise FileError(path, "holds half of a surrogate pair, which is no character", line)
     if not isinstance(data, dict):
         raise FileError(path, f"must hold a mapping of keys to values, not {_kind(data)}", first_line)
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -118,35 +122,90 @@ def fit(model: type[Model], document: Document) -> Model:
     """Check a parsed mapping against a model.
 
     Raises:
-        FileError: the first misfit, naming the file, its line, the field and what is valid there.
+        FileError: all misfits, each with its line, the field and what is valid there; unknown keys come first.
     """
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        raise FileError(document.path, describe(model, first), document.lines.get(key)) from error
+        problems = Problems()
+        for one in worth_telling(model, error):
+            key = str(one["loc"][0]) if one["loc"] else ""
+            problems.add(FileError(document.path, describe(model, one), document.lines.get(key)))
+        problems.end()
+        raise AssertionError(error) from error
+
+
+def worth_telling(model: type[BaseModel], error: ValidationError) -> list[ErrorDetails]:
+    """What pydantic found, unknown keys first; without keys that are missing because they are misspelt, and with one
+    of those about a list's items, or about the several types that a value might have had."""
+    found = error.errors(include_url=False)
+    unknown = [one for one in found if one["type"] == "extra_forbidden"]
+    misspelt = {
+        nearest(str(one["loc"][-1]), _model_at(model, one["loc"][:-1]).model_fields): one["loc"][:-1] for one in unknown
+    }
+    kept: dict[tuple[int | str, ...], ErrorDetails] = {}
+    for one in found:
+        *owner, key = one["loc"] or ("",)
+        if one["type"] == "missing" and misspelt.get(str(key)) == tuple(owner):
+            continue
+        if one["type"] != "extra_forbidden":
+            kept.setdefault(tuple(part for part in _told_place(one) if isinstance(part, str)), one)
+    return [*unknown, *kept.values()]
+
+
+def _told_place(error: ErrorDetails) -> tuple[int | str, ...]:
+    """Where an error is, without what pydantic adds: the type that it tried, or its sign for a key at fault."""
+    place = error["loc"]
+    return tuple(part for part in place if not isinstance(part, str) or re.fullmatch(r"[^\[\]]*", part))
+
+
+# What pydantic asks for, in our words.
+_TYPES = {
+    "string": "a string",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping, such as {name: value}",
+    "model": "a mapping, such as {name: value}",
+    "path": "a path",
+}
 
 
 def describe(model: type[BaseModel], error: ErrorDetails) -> str:
     """One pydantic error as one line for a user."""
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]")  # pydantic's sign for a key at fault
-    if error["type"] == "extra_forbidden":
+    where = ".".join(str(part) for part in _told_place(error))
+    kind, context, found = error["type"], error.get("ctx", {}), _short(error["input"])
+    if kind == "extra_forbidden":
         owner = _model_at(model, error["loc"][:-1])
         return f"unknown key {where!r}{suggest(str(error['loc'][-1]), owner.model_fields, what='keys')}"
-    if error["type"] == "missing":
+    if kind == "missing":
         return f"the key {where!r} is missing"
-    expected = error.get("ctx", {}).get("expected")
-    if error["type"] == "literal_error" and expected:
-        choices = re.findall(r"'([^']*)'", str(expected))
-        return f"{where}: unknown value {error['input']!r}{suggest(str(error['input']), choices)}".removeprefix(": ")
-    if error["type"] in ("int_type", "int_parsing", "int_from_float"):
-        return f"{where}: must be a whole number, not {_short(error['input'])}".removeprefix(": ")
-    if error["type"] == "greater_than_equal":
-        return f"{where}: must be at least {error['ctx']['ge']}, not {_short(error['input'])}".removeprefix(": ")
+    if kind == "literal_error" and context.get("expected"):
+        choices = re.findall(r"'([^']*)'", str(context["expected"]))
+        return _told(where, f"unknown value {found}{suggest(str(error['input']), choices)}")
+    wanted = _TYPES.get(re.sub(r"_(type|parsing|from_float|attributes_type|parsing_size)$", "", kind))
+    if wanted is not None:
+        quote = "; put it in quotes" if wanted == "a string" and isinstance(error["input"], int | float) else ""
+        return _told(where, f"must be {wanted}, not {found}{quote}")
+    if kind == "greater_than_equal":
+        return _told(where, f"must be at least {context['ge']}, not {found}")
+    if kind == "too_short":
+        return _told(where, f"must name at least {context['min_length']}, and names {context['actual_length']}")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    shown = "" if isinstance(error["input"], dict) else f" (found {_short(error['input'])})"
-    return f"{where}: {_one_line(message)}{shown}".removeprefix(": ")
+    shown = "" if isinstance(error["input"], dict) else f" (found {found})"
+    return _told(where, f"{_one_line(message)}{shown}")
+
+
+def _told(where: str, message: str) -> str:
+    return f"{where}: {message}" if where else message
+
+
+def _all_text(value: object) -> str:
+    if isinstance(value, dict):
+        return "".join(map(_all_text, [*value, *value.values()]))
+    return "".join(map(_all_text, value)) if isinstance(value, list) else str(value)
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +15,20 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from harness.errors import FileError, HarnessError, UsageError, suggest
+from harness.errors import FileError, HarnessError, Problems, UsageError, suggest
 from harness.records import MetricName, Role, RuleName, digest
 from harness.sandbox import Expression, compile_expression
 from harness.search_path import SearchPath
-from harness.strict_yaml import fit, parse_mapping
+from harness.strict_yaml import MAX_CHARACTERS, Document, fit, parse_mapping
+from harness.text_files import UserFile
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 _EXPRESSION = re.compile(r"\A\s*\{\{(.*)\}\}\s*\Z", re.DOTALL)
-_SLICE = re.compile(r"\A(?P<split>[\w.-]+?)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?\Z")
+_SLICE = re.compile(r"\A(?P<split>[\w.-]+?)(?:\[(?P<start>-?[0-9]{1,15}%?)?:(?P<stop>-?[0-9]{1,15}%?)?\])?\Z")
 
+# What an expression calls the whole row, for columns whose names are no names of Jinja's.
+ROW = "row"
+SUFFIXES = (".yaml", ".yml")
 RESERVED_NAMES = ("answer", "answers", "options")
 
 
@@ -32,6 +36,11 @@ def expression_source(text: str) -> str | None:
     """The inside of ``{{ ... }}`` when that is all there is, else None: a plain column name."""
     match = _EXPRESSION.match(text)
     return match.group(1).strip() if match else None
+
+
+def columns_of(expression: Expression) -> frozenset[str]:
+    """The columns that an expression over a row names."""
+    return expression.names - {ROW} | {element for name, element in expression.elements if name == ROW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,29 +233,38 @@ class Task(BaseModel):
         return None if source is None else compile_expression(source, origin=self.path, scope=None)
 
 
+def _values(document: Document) -> Iterator[tuple[str, str]]:
+    """The values of a task file that may be expressions, with their keys; the file need not fit a task."""
+    fields = document.data.get("fields")
+    named = fields.items() if isinstance(fields, dict) else ()
+    pairs = [(key, document.data.get(key)) for key in ("target", "options", "cluster")]
+    for key, value in [*pairs, *((f"fields.{name}", value) for name, value in named)]:
+        if isinstance(value, str):
+            yield key, value
+
+
 def load_task(path: Path) -> Task:
     """Read and check one task file.
 
     Raises:
-        FileError: anything in it that is not as it must be.
+        FileError: whatever in it is not as it must be, all of it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(path, f"cannot be read: {error}") from error
-    document = parse_mapping(text, path)
-    task = fit(Task, document)
-    if task.name != path.stem:
-        raise FileError(
-            path, f"name: {task.name!r} must equal the file's name, {path.stem!r}", document.lines.get("name")
-        )
+    document = parse_mapping(UserFile(path).text(MAX_CHARACTERS), path)
+    problems = Problems()
+    task = None
+    with problems:
+        task = fit(Task, document)
+    if task is not None and task.name != path.stem:
+        line = document.lines.get("name")
+        problems.add(FileError(path, f"name: {task.name!r} must equal the file's name, {path.stem!r}", line))
+    for key, value in _values(document):
+        if (source := expression_source(value)) is not None:
+            with problems:
+                line = document.lines.get(key.partition(".")[0])
+                compile_expression(source, origin=path, scope=None, line=line)
+    problems.end()
+    assert task is not None
     task._path = path
-    for key, value in [("target", task.target), ("options", task.options), *task.fields.items()]:
-        if value is not None and expression_source(value) is not None:
-            source = expression_source(value)
-            assert source is not None
-            line = document.lines.get(key, document.lines.get("fields"))
-            compile_expression(source, origin=path, scope=None, line=line)
     return task
 
 
@@ -262,7 +280,8 @@ class Catalogue:
     """The task files along a search path, read when asked for."""
 
     def __init__(self, search: SearchPath) -> None:
-        self.paths, self.shadowed = search.files("tasks", ".yaml")
+        self.paths, self.shadowed = search.files("tasks", SUFFIXES)
+        self._search = search
 
     def names(self) -> list[str]:
         return sorted(self.paths)
@@ -275,7 +294,9 @@ class Catalogue:
             FileError: its file is wrong.
         """
         if name not in self.paths:
-            raise UsageError(f"unknown task {name!r}{suggest(name, self.names(), what='tasks')}")
+            others = self._search.others("tasks", name, SUFFIXES)
+            told = f"; {others[0]} does not end in {' or '.join(SUFFIXES)}" if others else ""
+            raise UsageError(f"unknown task {name!r}{suggest(name, self.names(), what='tasks')}{told}")
         return load_task(self.paths[name])
 
     def select(self, patterns: Iterable[str]) -> list[Task]:

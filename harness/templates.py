@@ -15,16 +15,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from harness.errors import FileError, TemplateError, UsageError, suggest
+from harness.errors import FileError, Problems, TemplateError, UsageError, suggest
 from harness.records import Example, digest
 from harness.sandbox import Expression, Slot, Text, compile_expression, compile_text
 from harness.search_path import SearchPath
 from harness.strict_yaml import fit, parse_mapping
 from harness.tasks import Task, expression_source
+from harness.text_files import UserFile
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MODES = ("answer", "completion", "rest")
-MAX_BYTES = 100_000
+SUFFIXES = (".jinja", ".jinja2", ".j2")
+MAX_CHARACTERS = 100_000
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*\n", re.DOTALL | re.MULTILINE)
 
@@ -187,28 +189,39 @@ def load_template(path: Path, task: Task) -> Template:
     """Read, check and compile one template for a task.
 
     Raises:
-        FileError: a mistake in the front matter.
+        FileError: a mistake in the front matter, and all others with it.
         TemplateError: one in the body.
     """
-    source = _read(path)
+    source = UserFile(path).text(MAX_CHARACTERS)
     match = _FRONT.match(source)
     if match is None:
         raise FileError(
             path, "must begin with front matter between two lines of '---' that holds at least 'answers:'", 1
         )
     document = parse_mapping(match.group(1), path, first_line=2)
-    front = fit(FrontMatter, document)
-    answers = _check_answers(front, task, path, document.lines.get("answers"))
+    lines = document.lines
+    problems = Problems()
+    front = body = answers = premise = None
+    score = "answer"
+    with problems:
+        front = fit(FrontMatter, document)
+        answers = _check_answers(front, task, path, lines.get("answers"))
     scope = {*task.fields, "answer", "answers", "options"}
     first_line = match.group(0).count("\n") + 1
-    body = compile_text(source[match.end() :], origin=path, scope=scope, first_line=first_line)
-    if "answer" not in body.names:
-        raise TemplateError(path, "does not write {{ answer }}, which marks where the label word goes", first_line)
-    score = _score_mode(front, task, path, document.lines.get("score"), body)
-    premise = None
-    if front.premise is not None:
-        line = document.lines.get("premise", 1)
-        premise = compile_text(front.premise, origin=path, scope={*task.fields, "options"}, first_line=line)
+    with problems:
+        body = compile_text(source[match.end() :], origin=path, scope=scope, first_line=first_line)
+        if "answer" not in body.names:
+            raise TemplateError(path, "does not write {{ answer }}, which marks where the label word goes", first_line)
+    if front is not None and body is not None:
+        with problems:
+            score = _score_mode(front, task, path, lines.get("score"), body)
+    if front is not None and front.premise is not None:
+        with problems:
+            own = {*task.fields, "options"}
+            premise = compile_text(front.premise, origin=path, scope=own, first_line=lines.get("premise", 1))
+    problems.end()
+    assert front is not None
+    assert body is not None
     slots = {"answer": Slot("answer")}
     if score not in MODES:
         slots[score] = Slot(score)
@@ -223,15 +236,6 @@ def load_template(path: Path, task: Task) -> Template:
         _premise=premise,
         _slots=slots,
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FileError(path, f"is larger than {MAX_BYTES:,} bytes")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(path, f"cannot be read: {error}") from error
 
 
 def _check_answers(front: FrontMatter, task: Task, path: Path, line: int | None) -> Expression | None:
@@ -295,7 +299,7 @@ def find_templates(task: Task, search: SearchPath) -> tuple[dict[str, Path], dic
     found: dict[str, Path] = {}
     shadowed: dict[str, Path] = {}
     for folder in task.prompt_folders:
-        first, behind = search.files(f"prompts/{folder}", ".jinja")
+        first, behind = search.files(f"prompts/{folder}", SUFFIXES)
         found.update({f"{folder}/{stem}": path for stem, path in first.items()})
         shadowed.update({f"{folder}/{stem}": path for stem, path in behind.items()})
     return found, shadowed
@@ -317,7 +321,9 @@ def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all
     found, _ = find_templates(task, search)
     if not found:
         folders = ", ".join(f"prompts/{folder}" for folder in task.prompt_folders)
-        raise UsageError(f"the task {task.name!r} has no template: no .jinja file in {folders} of {_places(search)}")
+        raise UsageError(
+            f"the task {task.name!r} has no template: no {' or '.join(SUFFIXES)} file in {folders} of {_places(search)}"
+        )
     chosen: set[str] = set()
     for pattern in wanted:
         matches = (
@@ -331,7 +337,13 @@ def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all
         )
         if not matches:
             stems = [name.split("/")[1] for name in found]
-            raise UsageError(f"unknown prompt {pattern!r} for {task.name}{suggest(pattern, stems, what='prompts')}")
+            others = [
+                path for folder in task.prompt_folders for path in search.others(f"prompts/{folder}", pattern, SUFFIXES)
+            ]
+            told = f"; {others[0]} does not end in {' or '.join(SUFFIXES)}" if others else ""
+            raise UsageError(
+                f"unknown prompt {pattern!r} for {task.name}{suggest(pattern, stems, what='prompts')}{told}"
+            )
         chosen |= matches
     return [load_template(found[name], task) for name in sorted(chosen)]
 

@@ -300,7 +300,7 @@ def test_options_of_each_items_own_are_refused(harness: Commands, project: Proje
         ("latest:methd=tfidf", "x\n", "did you mean 'method'?"),
         ("latest:method=majority,labels_used=8,seed=0", '{"txt": "x"}\n', "new.txt:1: has no column 'text'"),
         ("latest:method=majority,labels_used=8,seed=0", '{"text": "x"}\n{"text"\n', "new.txt:2: not valid JSON"),
-        ("latest:method=majority,labels_used=8,seed=0", "\n", "holds no line"),
+        ("latest:method=majority,labels_used=8,seed=0", "\n", "holds no row"),
         ("latest:method=majority,labels_used=8,seed=0", None, "cannot be read: No such file"),
     ],
 )

@@ -327,7 +327,7 @@ def test_data_folder_without_the_task(run: Run, project: Project) -> None:
 def test_data_folder_without_the_split(run: Run, project: Project) -> None:
     folder = project.root / "data" / "mood"
     (folder / "test.jsonl").rename(folder / "tset.jsonl")
-    expect(run(), 1, "data/mood", "test{.jsonl,.csv,.tsv,.parquet}", "did you mean 'tset'?")
+    expect(run(), 1, "data/mood", "test{.jsonl,.json,.ndjson,.csv,.tsv,.parquet,.arrow}", "did you mean 'tset'?")
 
 
 def test_task_with_a_folder_only_and_none_named(harness: Commands, project: Project) -> None:
@@ -375,7 +375,11 @@ _GOOD = '{"text": "fine", "label": 1}\n'
         ("test.jsonl", _GOOD + '{"text": "x", "label": true}\n', ["test.jsonl:2", "label", "True"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": null}\n', ["test.jsonl:2", "label", "None"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": -1}\n', ["test.jsonl:2", "-1", "no public labels"]),
-        ("test.jsonl", _GOOD + '{"text": "x", "label": ' + "1" * 5000 + "}\n", ["test.jsonl:2", "JSON", "digits"]),
+        (
+            "test.jsonl",
+            _GOOD + '{"text": "x", "label": ' + "1" * 5000 + "}\n",
+            ["test.jsonl:2", "low, high", "1111"],
+        ),
         ("test.jsonl", _GOOD + '{"text": "x\\ud83d", "label": 1}\n', ["test.jsonl:2", "surrogate"]),
         ("test.jsonl", _GOOD + '{"text": ' + "[" * 100_000 + "\n", ["test.jsonl:2", "JSON"]),
         ("test.jsonl", "", ["test.jsonl", "no row"]),
@@ -398,7 +402,7 @@ def test_malformed_row_is_named_by_file_and_line(
 
 def test_text_that_is_no_utf8_is_named(run: Run, project: Project) -> None:
     (project.root / "data" / "mood" / "test.jsonl").write_bytes(b'{"text": "caf\xe9", "label": 1}\n')
-    expect(run(), 1, "test.jsonl", "utf-8")
+    expect(run(), 1, "test.jsonl:1", "UTF-8", "0xe9", "Latin-1")
 
 
 def test_field_that_is_null_is_named_by_template_and_row(run_tiny: Run, project: Project) -> None:

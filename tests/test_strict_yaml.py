@@ -144,6 +144,12 @@ def test_control_characters_are_refused(character: str) -> None:
     assert "special characters" in str(refused(f"a: 1\nb: x{character}"))
 
 
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    assert str(refused('a: 1\nb: ["x\\ud83d"]')) == "some.yaml:2: holds half of a surrogate pair, which is no character"
+    assert value('"\\U0001f600"') == "\U0001f600"
+    assert value("'\\ud83d'") == "\\ud83d"
+
+
 @pytest.mark.parametrize(
     "text", ["a: " + "[" * 2_000, "a: " + "{b: " * 2_000, pytest.param("[" * 2_000, marks=pytest.mark.slow)]
 )
@@ -207,7 +213,7 @@ def test_a_fitting_document_gives_the_model() -> None:
         ),
         ("inner: {height: 2}", "some.yaml: the key 'name' is missing"),
         ("name: x\ninner: {}", "some.yaml:12: the key 'inner.height' is missing"),
-        ("inner: {height: 2}\nname: 3", "some.yaml:12: name: Input should be a valid string (found 3)"),
+        ("inner: {height: 2}\nname: 3", "some.yaml:12: name: must be a string, not 3; put it in quotes"),
         (
             "name: x\ninner: {height: tall}",
             "some.yaml:12: inner.height: must be a whole number, not 'tall'",
@@ -216,6 +222,15 @@ def test_a_fitting_document_gives_the_model() -> None:
             "name: x\ninner: {height: true}",
             "some.yaml:12: inner.height: must be a whole number, not True",
         ),
+        ("name: [a]\ninner: {height: 2}", "some.yaml:11: name: must be a string, not ['a']"),
+        ("name: x\ninner: 3", "some.yaml:12: inner: must be a mapping, such as {name: value}, not 3"),
+        (
+            "name: 3\ninner: {height: x, widht: 3}\nmore: 1",
+            "some.yaml:12: unknown key 'inner.widht'; did you mean 'width'? (keys: height, width); and line 13: unknown"
+            " key 'more' (keys: name, inner); and line 11: name: must be a string, not 3; put it in quotes; and line"
+            " 12: inner.height: must be a whole number, not 'x'",
+        ),
+        ("nam: x\ninner: {height: 2}", "some.yaml:11: unknown key 'nam'; did you mean 'name'? (keys: name, inner)"),
     ],
 )
 def test_a_misfit_names_file_line_key_and_choices(text: str, expected: str) -> None:

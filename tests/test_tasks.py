@@ -104,7 +104,7 @@ def test_a_key_is_missing(tmp_path: Path, key: str) -> None:
         ("splits: {report: 'test[1:2:3]'}", 4, "report: must be a split's name, or a slice"),
         ("splits: {report: 'test[:1.5%]'}", 4, "report: must be a split's name, or a slice"),
         ("splits: {train: x, report: test}", 4, "unknown value 'train'"),
-        ("fields: {}", 5, "at least 1 item"),
+        ("fields: {}", 5, "fields: must name at least 1, and names 0"),
         ("fields: [answer]", 5, "'answer' is taken by the prompt itself"),
         ("fields: {options: x}", 5, "'options' is taken by the prompt itself"),
         ("fields: {two words: x}", 5, "cannot be a name in a template"),
@@ -113,8 +113,8 @@ def test_a_key_is_missing(tmp_path: Path, key: str) -> None:
         ("target: '{{ x | nonesuch }}'", 6, "unknown filter 'nonesuch'"),
         ("labels: [low]", None, "at least two are needed, each named once"),
         ("labels: [low, low]", None, "at least two are needed, each named once"),
-        ("labels: [0, 1]", 7, "labels.0: Input should be a valid string (found 0)"),
-        ("labels: [true, false]", 7, "labels.0: Input should be a valid string (found True)"),
+        ("labels: [0, 1]", 7, "labels.0: must be a string, not 0; put it in quotes"),
+        ("labels: [true, false]", 7, "labels.0: must be a string, not True; put it in quotes"),
         ("options: '{{ x }}'", None, "either labels"),
         ("metrics: [acuracy]", 8, "unknown metric 'acuracy'; did you mean 'accuracy'?"),
         ("prompts: [../secret]", 8, "'../secret' is not the plain name of a folder"),
@@ -140,8 +140,22 @@ def test_a_task_needs_labels_or_options(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_bytes("name: 情感".encode("gb18030"))
-    with pytest.raises(FileError, match="cannot be read"):
+    with pytest.raises(FileError, match=r"t\.yaml:1: is not UTF-8: it has the byte 0xc7, as GB18030"):
         load_task(path)
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    changes = ("labls: [a, b]", "family: 3", "fields: {text: '{{ a b }}'}", "target: '{{ x | nonesuch }}'")
+    message = refused(tmp_path, *changes, drop="labels")
+    assert message.startswith("7: unknown key 'labls'; did you mean 'labels'?")
+    for part in (
+        "line 2: family: must be a string, not 3",
+        "line 5: unexpected 'b'",
+        "line 6: unknown filter 'nonesuch'",
+    ):
+        assert f"; and {part}" in message
+    both = refused(tmp_path, "name: other", "target: '{{ x | nonesuch }}'")
+    assert both.startswith("1: name: 'other' must equal the file's name, 't'; and line 6: unknown filter")
 
 
 # Slices
@@ -235,6 +249,25 @@ def test_a_broken_file_fails_only_what_uses_it(catalogue: Catalogue) -> None:
 
 
 # The search path
+
+
+def test_task_files_may_end_in_yml(tmp_path: Path) -> None:
+    path = write(tmp_path / "tasks", name="t")
+    path.rename(path.with_suffix(".yml"))
+    catalogue = Catalogue(SearchPath((tmp_path,)))
+    assert catalogue.get("t").path == tmp_path / "tasks/t.yml"
+    write(tmp_path / "tasks", name="t")
+    catalogue = Catalogue(SearchPath((tmp_path,)))
+    assert catalogue.paths == {"t": tmp_path / "tasks/t.yaml"}
+    assert catalogue.shadowed == {"t": tmp_path / "tasks/t.yml"}
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.yaml.txt", "t"])
+def test_a_file_with_another_ending_is_pointed_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / name).touch()
+    with pytest.raises(UsageError, match=rf"unknown task 't'.*; {tmp_path}/tasks/{name} does not end in \.yaml"):
+        Catalogue(SearchPath((tmp_path,))).get("t")
 
 
 def test_named_folders_come_first_then_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from harness.errors import FileError, TemplateError, UsageError
 from harness.records import Example
 from harness.search_path import SearchPath
 from harness.tasks import Task
-from harness.templates import MAX_BYTES, Rendered, Template, load_template, load_templates
+from harness.templates import MAX_CHARACTERS, Rendered, Template, load_template, load_templates
 
 CHOICE: dict[str, object] = {"labels": None, "options": "{{ choices }}"}
 
@@ -290,7 +290,7 @@ def test_a_file_without_front_matter_is_refused(tmp_path: Path, source: str) -> 
     [
         ("description: x", "the key 'answers' is missing"),
         ("answers: [a, b]\ndescripton: x", "3: unknown key 'descripton'; did you mean 'description'?"),
-        ("answers: [a, b]\nseparator: 3", "3: separator: Input should be a valid string (found 3)"),
+        ("answers: [a, b]\nseparator: 3", "3: separator: must be a string, not 3; put it in quotes"),
         ("answers: [a, b]\nanswers: [a, b]", "3: not valid YAML: the key 'answers' appears twice"),
         ("answers: [a, b", "not valid YAML"),
     ],
@@ -300,13 +300,13 @@ def test_mistakes_in_front_matter(tmp_path: Path, front: str, message: str) -> N
 
 
 def test_a_very_large_file_is_refused(tmp_path: Path) -> None:
-    assert "is larger than 100,000 bytes" in refused(tmp_path, "x" * (MAX_BYTES + 1))
+    assert "is larger than 100,000 characters" in refused(tmp_path, "x" * (MAX_CHARACTERS + 1))
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plain.jinja"
     path.write_bytes("---\nanswers: [好, 坏]\n---\n".encode("gb18030"))
-    with pytest.raises(FileError, match="cannot be read"):
+    with pytest.raises(FileError, match=r"plain\.jinja:2: is not UTF-8: it has the byte 0xba, as GB18030"):
         load_template(path, make_task())
 
 
@@ -369,7 +369,9 @@ def test_an_unknown_template_gets_a_suggestion(search: SearchPath) -> None:
 
 
 def test_a_task_without_templates_says_where_they_would_be(search: SearchPath) -> None:
-    with pytest.raises(UsageError, match=r"the task 't' has no template: no \.jinja file in prompts/none of .*mine"):
+    with pytest.raises(
+        UsageError, match=r"task 't' has no template: no \.jinja or \.jinja2 or \.j2 file in prompts/none of"
+    ):
         load_templates(make_task(prompts=["none"]), search)
 
 
@@ -384,3 +386,27 @@ def test_errors_of_a_body_are_template_errors(tmp_path: Path) -> None:
     with pytest.raises(TemplateError) as caught:
         load(tmp_path, "---\nanswers: [a, b]\n---\n{{ answer")
     assert caught.value.line == 4
+
+
+@pytest.mark.parametrize("name", ["plain.j2", "plain.jinja2"])
+def test_templates_may_end_in_what_jinja_files_end_in(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "prompts/t"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("---\nanswers: [a, b]\n---\n{{ text }} {{ answer }}\n")
+    (folder / "other.txt").touch()
+    search = SearchPath((tmp_path,))
+    (template,) = load_templates(make_task(), search)
+    assert template.name == "t/plain"
+    with pytest.raises(UsageError, match=rf"{folder}/other\.txt does not end in \.jinja or"):
+        load_templates(make_task(), search, ["other"])
+
+
+def test_all_mistakes_of_a_template_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "plain.jinja"
+    path.write_text("---\nanswers: [a, b]\nscor: rest\nseparator: 3\n---\n{{ txet }} {{ answer }}\n")
+    with pytest.raises(FileError) as caught:
+        load_template(path, make_task())
+    message = str(caught.value).removeprefix(str(path))
+    assert message.startswith(":3: unknown key 'scor'; did you mean 'score'?")
+    assert "; and line 4: separator: must be a string, not 3" in message
+    assert "; and line 6: unknown name 'txet'; did you mean 'text'?" in message

@@ -186,8 +186,9 @@ def breakeven_command(
 def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> None:
     """Label new text with a trained baseline, or with a prompt.
 
-    FILE holds JSON Lines with the task's columns or, where the task reads one column, plain lines; no gold label is
-    needed. Each line gets its label and the probability of every label.
+    FILE holds rows with the task's columns in any format of its data (JSON Lines, JSON, CSV, TSV, Parquet) or, where
+    the task reads one column, plain lines in a .txt file; no gold label is needed. Each row gets its label and the
+    probability of every label.
     """
     from harness.predict import as_csv, as_jsonl, predict_with_baseline, predict_with_prompt
 

@@ -94,6 +94,7 @@ class _Compiled:
 
     Attributes:
         names: the names that it takes from its context.
+        elements: the elements of names that it takes by constants, as ("row", "text") of ``row.text``.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class _Compiled:
                 raise RefusedError(f"longer than {MAX_SOURCE:,} characters", 1)
             tree = _guard(parse(source))
             self.names = _names(tree, scope)
+            self.elements = frozenset(_elements(tree))
             self._template = ENV.from_string(tree)
         except Exception as error:
             raise self._error(error, getattr(error, "line", getattr(error, "lineno", None))) from error
@@ -160,6 +162,15 @@ def _names(tree: nodes.Template, scope: Collection[str] | None) -> frozenset[str
         line, name = min((use.lineno, use.name) for use in uses if use.name in unknown)
         raise RefusedError(f"unknown name {name!r}" + suggest(name, sorted(scope), what="names in scope"), line)
     return frozenset(used & set(scope))
+
+
+def _elements(tree: nodes.Template) -> Iterator[tuple[str, str]]:
+    for found in tree.find_all((nodes.Getitem, nodes.Getattr)):
+        match found:
+            case nodes.Getitem(node=nodes.Name(name=name), arg=nodes.Const(value=str(element))):
+                yield name, element
+            case nodes.Getattr(node=nodes.Name(name=name), attr=element):
+                yield name, element
 
 
 class Text(_Compiled):

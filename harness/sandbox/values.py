@@ -9,11 +9,14 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Iterator
 from contextvars import ContextVar
+from math import isfinite
 from time import monotonic
 from typing import Any, NoReturn
 
 from jinja2 import Undefined, pass_context
 from jinja2.runtime import Context
+
+from harness.records import Unreadable
 
 MAX_SECONDS = 2.0
 MAX_SOURCE = 50_000  # characters of a template: compiling one takes time quadratic in its tags
@@ -123,6 +126,8 @@ def weigh(value: Any, depth: int = 0) -> int:
         _opaque(value)
     elif isinstance(value, Undefined):
         value._fail_with_undefined_error()
+    elif kind is Unreadable:
+        raise RefusedError(f"the value cannot be read: it is {value.why}")
     elif kind is not float and kind is not bool and value is not None:
         raise RefusedError(f"a {kind.__name__} cannot be used here")
     return total
@@ -131,6 +136,8 @@ def weigh(value: Any, depth: int = 0) -> int:
 def as_text(value: Any) -> str:
     """A value as templates write it. Python's own words for None and for containers are never meant in a prompt."""
     kind = type(value)
+    if kind is float and not isfinite(value):
+        raise RefusedError(f"the value is {value}, which would be written as that word")
     if kind is str or kind is int or kind is float or kind is bool:
         return str(value)
     if value is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.data import load_data
 from harness.errors import DataError, UsageError
 from harness.records import Example
-from harness.row_files import SUFFIXES, Row, read_rows
+from harness.row_files import FORMATS, Row, format_of, read_rows
 from harness.tasks import Task
 
 ID_COLUMN = "item_id"
@@ -27,9 +27,9 @@ class ListedRows:
 
     def __init__(self, path: Path) -> None:
         self.location = str(path)
-        if path.suffix not in SUFFIXES:
-            raise UsageError(f"--demos file:{path}: must be one of {', '.join(SUFFIXES)}")
-        if not path.is_file():
+        if format_of(path.name) is None:
+            raise UsageError(f"--demos file:{path}: must be one of {', '.join(f'.{name}' for name in FORMATS)}")
+        if not path.exists():
             raise UsageError(f"--demos file:{path}: no such file")
         self._rows = read_rows([path])
 
