@@ -23,6 +23,7 @@ from harness.errors import UsageError
 from harness.records import Example, Prompt, Segment, digest
 from harness.render import Renderer
 from harness.templates import Template
+from harness.words import pieces, put_together
 
 Integers = npt.NDArray[np.int64]
 
@@ -70,7 +71,8 @@ def domain(
     """
     if not pool:
         raise UsageError(f"--calibrate domain: draws words from the pool, and the task {task!r} has none")
-    texts = [_random_texts(pool, task, number) for number in range(DOMAIN_TEXTS)]
+    vocabulary = _vocabulary(pool)
+    texts = [_random_texts(vocabulary, task, number) for number in range(DOMAIN_TEXTS)]
     fillers: list[Callable[[str], str]] = [lambda name, text=text: text[name] for text in texts]  # type: ignore[misc]
     return _contexts(items, demos, renderer, fillers)
 
@@ -117,15 +119,21 @@ def _contexts(
     return Companion(prompts, context, len(fillers))
 
 
-def _random_texts(pool: Sequence[Example], task: str, number: int) -> Mapping[str, str]:
+def _random_texts(vocabulary: Mapping[str, tuple[Sequence[str], int]], task: str, number: int) -> Mapping[str, str]:
     """One text for each text field, its words drawn one by one from all words of the field in the pool."""
     found = {}
-    for name in text_fields(pool):
-        rows = [str(example.fields[name]) for example in pool]
-        spaced = any(" " in row for row in rows)  # Chinese has no spaces between words
-        split = [row.split() if spaced else list(row) for row in rows]
-        words = [word for row in split for word in row] or [""]
+    for name, (words, length) in vocabulary.items():
         rng = random.Random(f"{task} {name} domain {number}")  # noqa: S311 - a seeded draw
-        length = math.ceil(len(words) / len(rows))
-        found[name] = (" " if spaced else "").join(rng.choices(words, k=length))
+        found[name] = put_together(rng.choices(words, k=length))
+    return found
+
+
+def _vocabulary(pool: Sequence[Example]) -> dict[str, tuple[list[str], int]]:
+    """Of each text field, all its words in the pool, by the ids of the examples, and how many a text has on average."""
+    found = {}
+    ordered = sorted(pool, key=lambda example: example.item_id)
+    for name in text_fields(pool):
+        rows = [pieces(value) for example in ordered if isinstance(value := example.fields[name], str)]
+        words = [word for row in rows for word in row] or [""]
+        found[name] = (words, math.ceil(len(words) / len(rows)))
     return found

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from harness.errors import DataError, TemplateError, suggest
@@ -22,6 +20,7 @@ from harness.records import Example, Role, Unreadable, digest
 from harness.row_files import Row
 from harness.sources import RowSource
 from harness.tasks import ROW, SplitSlice, Task
+from harness.words import words
 
 PRECEDENCE: tuple[Role, ...] = ("report", "select", "pool")
 
@@ -92,9 +91,7 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
         part = task.split(role)
         assert part is not None
         size = reader.size(part.split)
-        order = list(range(size))
-        if not part.whole:
-            random.Random(digest(["split", task.name, part.split])).shuffle(order)  # noqa: S311 - not a secret
+        order = list(range(size)) if part.whole else reader.shuffled(part.split)
         used = taken.setdefault(part.split, set())
         chosen = [order[position] for position in part.indices(size) if order[position] not in used]
         used.update(chosen)
@@ -137,9 +134,22 @@ def limited(examples: Sequence[Example], limit: int | None, seed: int) -> list[E
 
 
 def normalised(example: Example) -> str:
-    """An example's text without case, punctuation, width or spacing, for finding duplicates."""
-    text = "\x1f".join(str(value) for value in (*example.fields.values(), *example.options))
-    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    """The words of an example, for finding duplicates: those of its fields, and of its options in whatever order."""
+    return f"{normalised_fields(example)}\x1e{_normalised_options(example.options)}"
+
+
+def normalised_fields(example: Example) -> str:
+    """The words of an example's fields; an absent value is empty."""
+    return "\x1f".join("" if value is None else _normalised(str(value)) for value in example.fields.values())
+
+
+@lru_cache(maxsize=1024)  # all examples of a task may share them
+def _normalised_options(options: tuple[str, ...]) -> str:
+    return "\x1f".join(sorted(set(map(_normalised, options))))
+
+
+def _normalised(text: str) -> str:
+    return " ".join(words(text))
 
 
 class _GivenRows:
@@ -174,6 +184,11 @@ class _ExampleReader:
             self._rows[split] = self.source.rows(split)
             self._ids[split] = _item_ids(self._rows[split])
         return len(self._rows[split])
+
+    def shuffled(self, split: str) -> list[int]:
+        """The rows of a split in an order that hangs on what they hold alone, not on where they stand in a file."""
+        ids = self._ids[split]
+        return sorted(range(len(ids)), key=lambda index: digest(["split", self.task.name, split, ids[index]]))
 
     def example(self, split: str, index: int) -> Example:
         row = self._rows[split][index]

@@ -107,7 +107,7 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
         raise UsageError(f"select chooses for one task at a time, not for {', '.join(sorted(names))}")
     schedule = _schedule(len(arms), budget)
     session.open()
-    items = list(arms[0].items)
+    items = sorted(arms[0].items, key=lambda item: item.item_id)  # not as they stand in a file
     random.Random(f"select {options.seed}").shuffle(items)  # noqa: S311 - a seeded order
     right: Answers = {}
     rounds: list[Sequence[Standing]] = []

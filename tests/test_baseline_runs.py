@@ -316,3 +316,15 @@ def test_python_has_the_same(project: Project) -> None:
     result = package.baseline(tasks="mood", methods="majority", sizes=[8], seeds=[0], data_dir="data")
     assert result.table["labels_used"].tolist() == [8]
     assert result.class_reports[0].support.sum() == 20
+
+
+def test_what_prompts_may_not_show_is_not_trained_on(harness: Commands, project: Project) -> None:
+    """A row of the pool nearly equal to any reported item, even to one beyond the limit."""
+    rows = (project.root / "data/mood/test.jsonl").read_text().splitlines()
+    near = [json.dumps({"text": f"{json.loads(row)['text']} Indeed.", "label": 0}) for row in rows[:3]]
+    same = json.dumps({"text": json.loads(rows[5])["text"].upper(), "label": 1})
+    path = project.root / "data/mood/train.jsonl"
+    path.write_text("\n".join([*path.read_text().splitlines(), *near, same]) + "\n")
+    done = harness.ok(*TRAIN, "--methods", "majority", "--sizes", "all", "--seeds", "0", "--limit", "2", "--json")
+    assert [row["labels_used"] for row in json.loads(done.out)["rows"]] == [40]
+    assert "mood: 4 rows of the pool with the text of a reported item, or nearly so, are not trained on" in done.err

@@ -22,7 +22,7 @@ from harness.baselines.choice import choose
 from harness.baselines.logistic import Logistic
 from harness.baselines.subsets import doubling_sizes
 from harness.baselines.texts import joined
-from harness.baselines.tfidf import STRENGTHS, has_spaces
+from harness.baselines.tfidf import SPACED, STRENGTHS, UNSPACED, shapes_for
 from harness.records import Example
 
 
@@ -42,6 +42,11 @@ def labelled(count: int, seed: int = 0) -> tuple[list[str], Ints]:
     return texts, np.array(
         [sum(word in text for word in ("good", "great", "fine", "lovely")) > 0 for text in texts], int
     )
+
+
+def in_english(texts: list[str]) -> list[str]:
+    """Texts whose words are the same to scikit-learn."""
+    return [text.replace("电影", "movie").replace("房间", "chamber") for text in texts]
 
 
 # Training sets
@@ -93,9 +98,19 @@ def test_random_gives_each_label_its_share_and_each_text_its_own_draw() -> None:
     np.testing.assert_array_equal(model.scores(texts[5:9]), scores[5:9])
 
 
+def test_tfidf_reads_what_is_one_word_only_with_its_marks_or_has_no_letter() -> None:
+    """Hindi words that differ in a vowel sign, and symbols and emoji, each by itself what tells the labels apart."""
+    for one, other in (("किताब", "कीताब"), ("<", ">"), ("😀", "😡"), ("ดี", "ดู")):
+        texts = [f"{word} number {i}" for i in range(12) for word in (one, other)]
+        model = METHODS["tfidf"].make(Surroundings())
+        model.fit(texts, np.array([0, 1] * 12), 2, 0)
+        assert one in model._blocks[0].terms or one[0] in model._blocks[0].terms
+        assert model.scores([f"number {one}", f"number {other}"]).argmax(1).tolist() == [0, 1]
+
+
 def test_tfidf_equals_scikit_learns_pipeline() -> None:
     texts, labels = labelled(40)
-    others = made_up_text(30, 5)
+    texts, others = in_english(texts), in_english(made_up_text(30, 5))
     model = METHODS["tfidf"].make(Surroundings())
     chosen = model.fit(texts, labels, 2, 0)
     union = make_union(
@@ -109,6 +124,7 @@ def test_tfidf_equals_scikit_learns_pipeline() -> None:
 
 def test_the_strength_is_chosen_as_a_pipeline_refitted_in_every_fold_would() -> None:
     texts, labels = labelled(60)
+    texts = in_english(texts)
     chosen = METHODS["tfidf"].make(Surroundings()).fit(texts, labels, 2, 3)
     table = np.array(texts)
     right = {}
@@ -229,8 +245,13 @@ def test_one_example_of_a_label_leaves_the_default() -> None:
 
 
 def test_scripts_without_spaces_are_told_by_their_words() -> None:
-    assert has_spaces(["a plain sentence of words", "another"])
-    assert not has_spaces(["上课时学生手机响个不停，老师一怒之下把手机摔了", "商赢环球股份有限公司关于延期回复的公告"])
+    assert shapes_for(["a plain sentence of words", "another"]) == SPACED
+    assert (
+        shapes_for(["上课时学生手机响个不停，老师一怒之下把手机摔了", "商赢环球股份有限公司关于延期回复的公告"])
+        == UNSPACED
+    )
+    assert shapes_for(["很好", "不 好"]) == UNSPACED  # as short as words
+    assert shapes_for(["ACGTACGTACGTACGT"]) == UNSPACED
 
 
 def test_fields_are_joined_by_lines() -> None:

@@ -229,7 +229,7 @@ def test_cells_record_everything_that_decides_what_is_shown(
     keys = ("demos", "demo_seed", "demo_encoder", "demo_order", "order")
     plain = signature(demo_seeds=7)
     assert [plain[key] for key in keys] == ["fixed", 7, None, "drawn", None]
-    assert plain["demo_guard"] == "jaccard 0.5, containment 0.8 of 8"
+    assert plain["demo_guard"] == "jaccard 0.5, containment 0.8 of 8, fields"
     assert all(signature(shots=0)[key] is None for key in (*keys, "demo_guard", "demo_encoder_hash", "pool_hash"))
     assert [signature(demos="bm25", demo_order="permuted:2")[key] for key in keys] == [
         "bm25",
@@ -342,7 +342,7 @@ def test_items_with_options_of_their_own_have_no_labels_to_be_even_between(
     text = path.read_text().replace("labels: [low, high]", "options: \"{{ ['low', 'high'] }}\"")
     path.write_text(text.replace(", macro_f1", ""))
     project.write("prompts/mood/plain.jinja", '---\nanswers: "{{ options }}"\n---\n{{ text }} {{ answer }}\n')
-    with pytest.raises(UsageError, match="mood has options of each item's own, and no labels"):
+    with pytest.raises(UsageError, match="in the order of entropy for mood"):
         evaluate(demo_order="entropy", prompts="plain")
 
 

@@ -20,7 +20,7 @@ from harness.shots.duplicates import (
     jaccard,
     trigrams,
 )
-from harness.shots.text import words
+from harness.words import words
 
 FIRST, SECOND = "the cat sat on the mat", "the cat sat on a mat"
 
@@ -146,3 +146,46 @@ def test_a_large_pool_takes_no_time() -> None:
     for item in items:
         found.of(item)
     assert time.process_time() - begin < 5
+
+
+QUESTION, ANSWERS = (
+    "Which energy source is considered nonrenewable?",
+    ("moving water", "fossil fuel", "wind", "biomass"),
+)
+LONG = (
+    "A class has five small boxes, all covered, with perfume, onions and pine in them. How can one tell which is which?"
+)
+
+
+@pytest.mark.parametrize(
+    ("pooled", "options", "gold", "found"),
+    [
+        (QUESTION, ANSWERS[::-1], 2, True),  # the same options in another order
+        (QUESTION, ("Fossil fuel!", "coal", "milk", "sand"), 0, True),  # other distractors
+        (f"{QUESTION[:-1]} today?", ("sand", "fossil fuel"), 1, True),  # asked in other words
+        (QUESTION, ("coal", "milk", "sand", "biomass"), 0, False),  # a phrase; what it shows is no answer here
+        (LONG, ("by looking", "by lifting"), 0, False),
+        ("Which animal lays eggs?", ("fossil fuel", "hen"), 0, False),  # an answer in common, and no question
+    ],
+)
+def test_the_same_question_with_other_options(pooled: str, options: tuple[str, ...], gold: int, found: bool) -> None:
+    pool = [
+        Example("0", {"text": pooled}, options, gold, None, ""),
+        Example("other", {"text": "What is a verb?"}, ("a word", "a tree"), 0, None, ""),
+    ]
+    item = example("item", QUESTION, ANSWERS)
+    assert NearDuplicates(pool).of(item) == ({"0"} if found else set())
+
+
+def test_a_long_question_is_the_same_whatever_its_options() -> None:
+    pool = [example("0", LONG, ("by looking", "by lifting")), example("1", "What is a verb?", ("a word", "a tree"))]
+    assert NearDuplicates(pool).of(example("item", LONG.upper(), ("shake it", "smell it"))) == {"0"}
+
+
+def test_alternatives_are_a_set_as_options_and_as_fields() -> None:
+    first, second = "the man dropped a hammer on his foot", "the man watched a film about tools"
+    pool = [example("0", "he broke his toe", (first, second)), example("1", "x", ("y", "z"))]
+    assert NearDuplicates(pool).of(example("item", "he broke his toe", (second, first))) == {"0"}
+    fields = [Example("0", {"text": "he broke his toe", "one": first, "two": second}, ("1", "2"), 0, None, "")]
+    swapped = Example("item", {"text": "he broke his toe", "one": second, "two": first}, ("1", "2"), 1, None, "")
+    assert NearDuplicates(fields).of(swapped) == {"0"}

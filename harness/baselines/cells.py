@@ -21,12 +21,13 @@ from harness.errors import HarnessError
 from harness.peak_memory import Peak, peak_memory
 from harness.records import Example, Prediction, Role, Status, digest
 from harness.run_store import Cell
+from harness.shots import GUARD
 
 # Two computations of one log-probability on other hardware, or with other threads, agree to this.
 TOLERANCE = 1e-9
 # Keys of a prompt's signature that mean nothing to a baseline.
 _OF_PROMPTS = (
-    "demos", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "order", "rule", "calibration",
+    "demos", "demo_encoder", "demo_encoder_hash", "demo_order", "order", "rule", "calibration",
     "control", "tokenizer_hash", "dtype", "bos", "max_inputs",
 )  # fmt: skip
 
@@ -57,6 +58,7 @@ def signature_of(planned: PlannedBaseline, encoder: Encoder | None, split: Role)
         "data": data.origin,
         "data_hash": data.hashes[split],
         "pool_hash": data.hashes["pool"],
+        "demo_guard": GUARD,
         "role": split,
         "split": data.task.splits[split],
         "template": method.name,

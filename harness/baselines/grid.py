@@ -13,6 +13,7 @@ from harness.errors import HarnessError, UsageError
 from harness.progress import Reporter
 from harness.records import Example, Role
 from harness.search_path import SearchPath
+from harness.shots import NearDuplicates
 from harness.sources import row_source
 from harness.tasks import Catalogue
 
@@ -54,10 +55,7 @@ def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[Pla
             reporter.notice(f"task {task.name}: {task.path} is used instead of {catalogue.shadowed[task.name]}")
         roles: set[Role] = {options.split, "pool"}
         data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
-        pool = data.role("pool")
-        if data.duplicates:
-            count = "1 row" if data.duplicates == 1 else f"{data.duplicates} rows"
-            reporter.notice(f"{task.name}: {count} of the pool with the text of a reported item not used")
+        pool = _guarded(data, options.split, reporter)
         sizes = _sizes(options, task.name, len(pool))
         items = limited(data.role(options.split), options.limit, options.seed)
         orders = {seed: stratified_order(pool, seed, task.name, max(sizes)) for seed in options.seeds}
@@ -66,6 +64,19 @@ def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[Pla
             for size in sizes if method.reads_labels else [0]:
                 for seed in options.seeds:
                     yield PlannedBaseline(data, items, method, size, seed, orders[seed])
+
+
+def _guarded(data: TaskData, split: Role, reporter: Reporter) -> list[Example]:
+    """The pool without what prompts may not show either: near-duplicates of the items, whatever the limit."""
+    guard = NearDuplicates(data.role("pool"))
+    near = set().union(*map(guard.of, data.role(split)))
+    count = data.duplicates + len(near)
+    if count:
+        rows, are = ("1 row", "is") if count == 1 else (f"{count} rows", "are")
+        reporter.notice(
+            f"{data.task.name}: {rows} of the pool with the text of a reported item, or nearly so, {are} not trained on"
+        )
+    return [example for example in data.role("pool") if example.item_id not in near]
 
 
 def _sizes(options: BaselineOptions, task: str, most: int) -> list[int]:

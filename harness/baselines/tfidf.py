@@ -23,6 +23,7 @@ from harness.baselines.base import (
 )
 from harness.baselines.choice import choose
 from harness.baselines.logistic import Logistic
+from harness.words import folded, has_spaces, words
 
 # Blocks of features: (analyzer, shortest, longest n-gram), as of scikit-learn's vectorizers.
 SPACED = (("word", 1, 2), ("char_wb", 2, 5))
@@ -30,7 +31,7 @@ UNSPACED = (("char", 1, 3),)
 MOST_FEATURES = 100_000  # of each block, the most frequent; reached by some ten thousand texts
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 DEFAULT_STRENGTH = 10.0
-LONGEST_WORD = 12  # characters between white space; where the mean is above it, the script has no spaces
+LONGEST_WORD = 12  # characters between white space; where the mean is above it, these are no words
 
 
 class Tfidf:
@@ -46,7 +47,7 @@ class Tfidf:
         return self._model.parameters
 
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
-        shapes = SPACED if has_spaces(texts) else UNSPACED
+        shapes = shapes_for(texts)
         self._blocks = [_Block(*shape) for shape in shapes]
         counts = [block.learn(texts) for block in self._blocks]
 
@@ -83,10 +84,15 @@ class Tfidf:
             self._blocks.append(_Block(*known["shape"], terms=known["terms"], idf=arrays[f"idf{number}"]))
 
 
-def has_spaces(texts: Sequence[str]) -> bool:
-    """Whether texts put spaces between words: by the mean number of characters from one white space to the next."""
-    lengths = [len(word) for text in texts for word in text.split()]
-    return not lengths or float(np.mean(lengths)) <= LONGEST_WORD
+def shapes_for(texts: Sequence[str]) -> Sequence[tuple[str, int, int]]:
+    """The features of texts: characters where the script has no spaces, or there are no words between them."""
+    stretches = [len(stretch) for text in texts for stretch in text.split()] or [0]
+    return SPACED if has_spaces(texts) and float(np.mean(stretches)) <= LONGEST_WORD else UNSPACED
+
+
+def terms(text: str) -> list[str]:
+    """The words of a text but for single letters and digits of ASCII, which are remains of *isn't* and *U.S.*"""
+    return [word for word in words(text) if len(word) > 1 or not (word.isascii() and word.isalnum())]
 
 
 class _Block:
@@ -99,13 +105,10 @@ class _Block:
 
     def learn(self, texts: Sequence[str]) -> Any:
         """Fix the vocabulary and the inverse document frequencies; gives the counts, sparse [n, terms]."""
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        kind, low, high = self.shape
-        vectorizer = CountVectorizer(analyzer=kind, ngram_range=(low, high), max_features=MOST_FEATURES, dtype=float)
+        vectorizer = self._vectorizer(max_features=MOST_FEATURES)
         try:
             counts = vectorizer.fit_transform(texts)
-        except ValueError:  # an empty vocabulary: no text has a word of two letters
+        except ValueError:  # an empty vocabulary: no text has a word
             self.terms, self.idf = [], np.zeros(0)
             return self.count(texts)
         self.terms = vectorizer.get_feature_names_out().tolist()
@@ -114,17 +117,19 @@ class _Block:
 
     def count(self, texts: Sequence[str]) -> Any:
         from scipy.sparse import csr_matrix
-        from sklearn.feature_extraction.text import CountVectorizer
 
         if not self.terms:
             return csr_matrix((len(texts), 0))
+        return self._vectorizer(vocabulary={term: i for i, term in enumerate(self.terms)}).transform(texts)
+
+    def _vectorizer(self, **more: Any) -> Any:
+        """Counts n-grams of folded texts; words are those of ``harness.words``."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
         kind, low, high = self.shape
-        return CountVectorizer(
-            analyzer=kind,
-            ngram_range=(low, high),
-            vocabulary={term: i for i, term in enumerate(self.terms)},
-            dtype=float,
-        ).transform(texts)
+        if kind == "word":
+            more |= {"tokenizer": terms, "token_pattern": None}
+        return CountVectorizer(analyzer=kind, preprocessor=folded, ngram_range=(low, high), dtype=float, **more)
 
     def weigh(self, counts: Any) -> Any:
         return _weigh(counts, self.idf)

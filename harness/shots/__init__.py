@@ -6,7 +6,7 @@ other items, nor on the order of rows in a file. It never sees how items are ren
 
 Each file imports only those above it:
 
-    text        what examples are compared by, and its words
+    text        what examples are compared by
     duplicates  what gives an item away and is never its demonstration
     seeded      draws by chance: fixed, balanced, per-item, stratified
     bm25        likeness by shared words

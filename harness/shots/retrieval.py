@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from harness.records import Example
 from harness.shots.bm25 import BM25
-from harness.shots.text import own_options, terms, text_of
+from harness.shots.text import own_options, text_of
+from harness.words import terms
 
 Floats = npt.NDArray[np.floating]
 
