@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from harness.errors import DataError, TemplateError, suggest
 from harness.records import Example, Role, Unreadable, digest
 from harness.row_files import Row
 from harness.sources import RowSource
+from harness.targets import Target, read_targets
 from harness.tasks import ROW, SplitSlice, Task
 from harness.words import words
 
@@ -86,7 +86,7 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
     ]
     reader = _ExampleReader(task, source)
     taken: dict[str, set[int]] = {}
-    examples: dict[Role, list[Example]] = {}
+    rows: dict[Role, list[tuple[str, int]]] = {}
     for role in needed:
         part = task.split(role)
         assert part is not None
@@ -95,9 +95,10 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
         used = taken.setdefault(part.split, set())
         chosen = [order[position] for position in part.indices(size) if order[position] not in used]
         used.update(chosen)
-        examples[role] = [reader.example(part.split, index) for index in chosen]
-        if not examples[role] and role != "pool":
+        rows[role] = [(part.split, index) for index in chosen]
+        if not chosen and role != "pool":
             raise DataError(source.location, f"{task.splits[role]!r}, the role {role!r} of {task.name}, holds no row")
+    examples = reader.examples(rows)
     removed = 0
     if "pool" in examples:
         reported = {normalised(example) for role, found in examples.items() if role != "pool" for example in found}
@@ -121,7 +122,7 @@ def read_unlabelled(task: Task, rows: Sequence[Row]) -> list[Example]:
     Raises:
         DataError: a row does not fit the task.
     """
-    reader = _ExampleReader(task, _GivenRows(rows), labelled=False)
+    reader = _ExampleReader(task, _GivenRows(rows))
     return [reader.example("", index) for index in range(reader.size(""))]
 
 
@@ -168,10 +169,9 @@ class _GivenRows:
 class _ExampleReader:
     """Turns source rows into examples; item ids count repeats of a row over the whole split, before any slicing."""
 
-    def __init__(self, task: Task, source: RowSource, *, labelled: bool = True) -> None:
+    def __init__(self, task: Task, source: RowSource) -> None:
         self.task = task
         self.source = source
-        self.labelled = labelled
         self._rows: dict[str, Sequence[Row]] = {}
         self._ids: dict[str, list[str]] = {}
         self._fields = {name: self._value(f"fields.{name}", text) for name, text in task.fields.items()}
@@ -190,19 +190,36 @@ class _ExampleReader:
         ids = self._ids[split]
         return sorted(range(len(ids)), key=lambda index: digest(["split", self.task.name, split, ids[index]]))
 
+    def examples(self, rows: Mapping[Role, Sequence[tuple[str, int]]]) -> dict[Role, list[Example]]:
+        """The rows as examples with their labels, which are read in one way over all roles; rows are split and index.
+
+        Raises:
+            DataError: a row does not fit the task.
+        """
+        unlabelled = {role: [self.example(*row) for row in found] for role, found in rows.items()}
+        targets = [
+            self._read_target(row, example)
+            for role, found in rows.items()
+            for row, example in zip(found, unlabelled[role], strict=True)
+        ]
+        golds = iter(read_targets(self.task, targets))
+        return {
+            role: [
+                replace(example, gold=next(golds), cluster=self._read_cluster(self._rows[split][index]))
+                for example, (split, index) in zip(unlabelled[role], found, strict=True)
+            ]
+            for role, found in rows.items()
+        }
+
     def example(self, split: str, index: int) -> Example:
+        """A row without its label and its cluster."""
         row = self._rows[split][index]
         fields = {name: value(row) for name, value in self._fields.items()}
-        options = self._read_options(row)
-        cluster = self._read_cluster(row) if self.labelled else None
-        return Example(
-            item_id=self._ids[split][index],
-            fields=fields,
-            options=options,
-            gold=self._gold(row, options) if self.labelled else -1,
-            cluster=cluster,
-            place=row.place,
-        )
+        return Example(self._ids[split][index], fields, self._read_options(row), -1, None, row.place)
+
+    def _read_target(self, row: tuple[str, int], example: Example) -> Target:
+        source = self._rows[row[0]][row[1]]
+        return Target(self._target(source), example.options, source.place, source.names.get(self.task.target))
 
     def _value(self, key: str, text: str) -> _Reader:
         expression = self.task.expression(text)
@@ -230,24 +247,10 @@ class _ExampleReader:
         if self._cluster is None:
             return None
         value = self._cluster(row)
-        if value is None:
-            raise DataError(row.place, f"cluster ({self.task.cluster}): is null; every item must belong to a group")
+        if value is None or value == "":
+            told = "null" if value is None else "empty"
+            raise DataError(row.place, f"cluster ({self.task.cluster}): is {told}; every item must belong to a group")
         return str(value)
-
-    def _gold(self, row: Row, options: tuple[str, ...]) -> int:
-        value = self._target(row)
-        if isinstance(value, str) and self.task.labels is not None and value in self.task.labels:
-            return self.task.labels.index(value)
-        index = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value) else value
-        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(options):
-            return index
-        if index == -1:
-            raise DataError(row.place, f"target is -1: this split of {self.task.name} has no public labels")
-        names = f" or one of {', '.join(options)}" if self.task.labels is not None else ""
-        raise DataError(
-            row.place,
-            f"target ({self.task.target}): must be an id from 0 to {len(options) - 1}{names}, not {value!r:.80}",
-        )
 
 
 class _Reader(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -29,6 +29,8 @@ _SLICE = re.compile(r"\A(?P<split>[\w.-]+?)(?:\[(?P<start>-?[0-9]{1,15}%?)?:(?P<
 # What an expression calls the whole row, for columns whose names are no names of Jinja's.
 ROW = "row"
 SUFFIXES = (".yaml", ".yml")
+# How the targets of a task's rows are read; see ``targets``.
+Reading = Literal["words", "ids", "letters"]
 RESERVED_NAMES = ("answer", "answers", "options")
 
 
@@ -131,6 +133,7 @@ class Task(BaseModel):
     splits: dict[Role, str]
     fields: Annotated[dict[str, str], BeforeValidator(_named_fields)] = Field(min_length=1)
     target: str
+    target_reading: Reading | None = None
     labels: StringTuple | None = None
     options: str | None = None
     prompts: StringTuple = ()
@@ -200,6 +203,8 @@ class Task(BaseModel):
             raise ValueError(
                 "a task has either labels (the same for every item) or options (the item's own), and one of them"
             )
+        if self.labels is not None and self.target_reading == "letters":
+            raise ValueError("target_reading: letters are for options; labels are read as words or ids")
         if self.labels is not None and (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels)):
             raise ValueError("labels: at least two are needed, each named once")
         return self
@@ -224,7 +229,14 @@ class Task(BaseModel):
     @cached_property
     def reading(self) -> str:
         """A hash of everything in the file that decides which examples come out of the rows."""
-        read = {"fields": self.fields, "target": self.target, "labels": self.labels, "options": self.options}
+        read: dict[str, object] = {
+            "fields": self.fields,
+            "target": self.target,
+            "labels": self.labels,
+            "options": self.options,
+        }
+        if self.target_reading is not None:
+            read["target_reading"] = self.target_reading
         return digest({**read, "splits": self.splits, "cluster": self.cluster})
 
     def expression(self, text: str) -> Expression | None:

@@ -56,11 +56,6 @@ def test_a_label_is_an_id_or_its_name(value: object, gold: int) -> None:
     assert (example.gold, example.options) == (gold, ("low", "high"))
 
 
-def test_a_label_name_that_looks_like_an_id_is_a_name() -> None:
-    data = load(make_task(labels=["1", "0"]), {"test": [{"text": "x", "label": "1"}]})
-    assert data.role("report")[0].gold == 0
-
-
 @pytest.mark.parametrize("value", [2, -2, "2", "Low", "", None, True, 0.0, [0], "1.0"])
 def test_any_other_label_is_refused_with_its_place(value: object) -> None:
     with pytest.raises(DataError, match=r"test row 1: target \(label\): must be an id from 0 to 1 or one of low, high"):
@@ -92,7 +87,7 @@ def test_options_that_are_no_list_of_texts_are_refused(value: object) -> None:
 
 
 def test_a_gold_beyond_the_options_of_its_item_is_refused() -> None:
-    with pytest.raises(DataError, match="must be an id from 0 to 1, not 2"):
+    with pytest.raises(DataError, match="must be an id from 0 to 1 or a letter from A to B, not 2"):
         load(make_task(labels=None, options="{{ o }}"), {"test": [{"text": "q", "o": ["a", "b"], "label": 2}]})
 
 
@@ -113,6 +108,20 @@ def test_clusters_are_text() -> None:
     assert [example.cluster for example in load(task, {"test": rows[:1]}).role("report")] == ["7"]
     with pytest.raises(DataError, match=r"cluster \(doc\): is null; every item must belong to a group"):
         load(task, {"test": rows})
+    with pytest.raises(DataError, match=r"cluster \(doc\): is empty; every item must belong to a group"):
+        load(task, {"test": [{"text": "a", "label": 0, "doc": ""}]})
+
+
+def test_a_column_that_no_name_reaches_is_an_element_of_row() -> None:
+    rows = [{"Option A": "x", "Option B": "y", "in": "z", "label": 0}]
+    task = make_task(fields={"text": "{{ row['Option A'] ~ row['in'] }}", "plain": "Option B"})
+    assert load(task, {"test": rows}).role("report")[0].fields == {"text": "xz", "plain": "y"}
+    options = make_task(labels=None, fields=["in"], options="{{ [row['Option A'], row['Option B']] }}")
+    assert load(options, {"test": rows}).role("report")[0].options == ("x", "y")
+    with pytest.raises(DataError, match=r"row 1: fields\.text of tasks/t\.yaml: no field 'Option C'; did you mean"):
+        load(make_task(fields={"text": "{{ row['Option C'] }}"}), {"test": rows})
+    own = make_task(fields={"text": "{{ row }}"})
+    assert load(own, {"test": [{"row": "a column", "label": 0}]}).role("report")[0].fields == {"text": "a column"}
 
 
 # Roles

@@ -22,7 +22,7 @@ words
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics learning_curves seed_samples label_worth
 paired power variance prompteval reliability sequential columns rules plan calibrate
-tasks arrow_tables row_files split_files hub_data sources data templates fingerprint sentence_layout
+tasks arrow_tables row_files split_files hub_data sources targets data templates fingerprint sentence_layout
 stored_parquet score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls stored_predictions run_store order_choice
