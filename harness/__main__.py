@@ -1,5 +1,15 @@
-"""``python -m harness`` is the command line."""
+"""``python -m harness``, and the installed command, are the command line."""
 
-from harness.cli import main
+from harness import interrupts
 
-main()
+
+def main() -> None:
+    """Signals are heard before the rest is imported, and until the process ends."""
+    interrupts.listen()
+    from harness import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """The command line: its commands, and how each of them may end.
 
 Tables go to standard output; progress, notices and errors to standard error. Exit status: 0 done, 1 the work failed, 2
-wrong usage.
+wrong usage, 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import atexit
 import gc
 import io
 import os
-import signal
 import sys
-import threading
-from typing import NoReturn
 
 import click
 
+from harness import interrupts
+from harness.background import leave_with
 from harness.commands import COMMANDS
-from harness.errors import HarnessError, UsageError, suggest
+from harness.errors import HarnessError, InterruptedRunError, UsageError, suggest
 from harness.processes import is_main
 from harness.terminal import visible
 
@@ -44,62 +43,49 @@ def cli() -> None:
     """How well does this prompt do, zero-shot and few-shot, how sure are we, and should I fine-tune instead?"""
 
 
-_INTERRUPTED = "interrupted; the same command starts again from what is stored"
-
-
-def being_imported(name: str) -> bool:
-    """Whether a module's import has begun and not ended."""
-    spec = getattr(sys.modules.get(name), "__spec__", None)
-    return bool(getattr(spec, "_initializing", False))
-
-
-def _stop(signum: int, frame: object) -> None:
-    if being_imported("torch"):  # an exception inside its C++ would abort the process; so try again a little later
-        again = threading.Timer(0.1, os.kill, (os.getpid(), signum))
-        again.daemon = True
-        again.start()
-        return
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and a non-zero status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal or pipe is not UTF-8
-    signal.signal(signal.SIGTERM, _stop)  # a scheduler's stop is a Ctrl-C: what is computed gets stored
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as under nohup
-        signal.signal(signal.SIGINT, _stop)
     # Importing torch and transformers makes some 10^6 objects that stay; looking through them again and again takes as
     # long as a third of the import.
     gc.set_threshold(200_000, 50, 100)
     atexit.register(gc.freeze)  # nor do they need to be taken apart, which takes a second
+    with interrupts.listening():
+        status = _status()
+    leave_with(status)
+    sys.exit(status)
+
+
+def _status() -> int:
+    """What the command ends with."""
     try:
         cli.main(standalone_mode=False)
+        interrupts.check()  # asked for when nothing was left to stop
     except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
+        return _failed(error.format_message(), error.exit_code)
+    except InterruptedRunError as error:
+        return _failed(str(error), interrupts.status())
     except HarnessError as error:
-        _fail(str(error), error.exit_status)
+        return _failed(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
-        _fail(_INTERRUPTED, 1)
+        return _failed(interrupts.MESSAGE, interrupts.status())
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; nothing more to say
-        sys.exit(1)
+        return 1
     except OSError as error:
         if error.errno is None:
             raise
-        _fail(f"{error.filename or 'the system'}: {error.strerror}", 1)
-    except RuntimeError as error:  # what Python 3.11 makes of whatever ends a __set_name__, while a class is defined
-        if not isinstance(error.__cause__, KeyboardInterrupt):
-            raise
-        _fail(_INTERRUPTED, 1)
+        return _failed(f"{error.filename or 'the system'}: {error.strerror}", 1)
+    return 0
 
 
-def _fail(message: str, status: int) -> NoReturn:
+def _failed(message: str, status: int) -> int:
     if is_main():  # every process of a launcher makes the same mistake
         click.echo(visible(f"harness: {' '.join(message.split())}"), err=True)
-    sys.exit(status)
+    return status

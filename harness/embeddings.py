@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from harness import hub
+from harness import hub, interrupts
 from harness.errors import ModelError
 from harness.files import write_atomically
 from harness.models import ModelFiles
@@ -140,6 +140,7 @@ class Embedder:
                         found[key] = vector
                     pending += batch
                     advance(len(batch))
+                    interrupts.check()
                     if time.monotonic() - last > COMMIT_SECONDS:
                         self._store(pending, found, time.monotonic() - last)
                         pending, last = [], time.monotonic()

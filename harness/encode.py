@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness import interrupts
 from harness.columns import Candidates, Requests
 from harness.errors import ModelError
 from harness.records import KEY_BYTES, Answer, Prompt
@@ -128,6 +129,7 @@ class Encoder:
         final: list[Prompt] = []
         encoded: list[list[_Row]] = []
         for begin in range(0, len(prompts), block):
+            interrupts.check()
             for prompt, rows in self._fitting(prompts[begin : begin + block]):
                 final.append(prompt)
                 encoded.append(rows)

@@ -23,6 +23,10 @@ class UsageError(HarnessError):
     exit_status = 2
 
 
+class InterruptedRunError(HarnessError):
+    """The user stopped the run; what was computed is stored."""
+
+
 class FileError(HarnessError):
     """A file the user (or this package) wrote is wrong.
 

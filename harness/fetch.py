@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness import hub
+from harness import hub, interrupts
 from harness.errors import HarnessError, UsageError
 from harness.hub_data import HubSource
 from harness.models import ModelSpec, locate_model
@@ -20,12 +20,14 @@ def fetch(tasks: Sequence[Task], models: Sequence[ModelSpec]) -> Iterator[str]:
     if not hub.reachable():
         raise HarnessError(f"nothing can be fetched: {hub.unreachable_reason()}")
     for task in tasks:
+        interrupts.check()
         if task.source.hub is None:
             raise UsageError(f"{task.name} is not on the hub: its data is in a folder of yours ({task.source.folder})")
         source = HubSource(task)
         sizes = ", ".join(f"{split} {len(source.rows(split)):,}" for split in source.splits)
         yield f"{task.name}: {source.location} at {source.revision or 'an unknown revision'}, rows: {sizes}"
     for spec in models:
+        interrupts.check()
         files = locate_model(spec)
         if files.revision is None:
             raise UsageError(f"--model {spec.name}: is a folder on this machine, and needs no fetching")

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from harness import interrupts
 from harness.background import Ahead
 from harness.columns import Requests
 from harness.combinations import LeftOut, controls, numbers_of_shots, readings
@@ -145,6 +146,7 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
     left_out = LeftOut()
     empty = True
     for task in catalogue.select(options.tasks):
+        interrupts.check()
         _mention_shadows(task, catalogue, search, reporter)
         templates = load_templates(task, search, options.prompts)
         of_words = "domain" in options.calibrate and task.labels is not None and "pool" in task.splits
@@ -163,6 +165,7 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
         demos = planner.of(data, items)
         for shots in numbers_of_shots(options, task, left_out):
             for seed, template in product(demos.seeds(shots), templates):
+                interrupts.check()
                 for order in demos.orders(shots, seed, template):
                     drawn = demos.cell(shots, seed, order)
                     changing = controls(options.controls, task, template, items, drawn, seed, left_out)
@@ -203,6 +206,7 @@ def _rounds(
 ) -> Iterator[Requests]:
     parts: list[Requests] = []
     for cell in cells:
+        interrupts.check()
         if grid.closed:
             return
         parts.append(grid.encode(cell, encoder))

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import interrupts
 from harness.background import Background
 from harness.decide import TOLERANCE, predict
 from harness.encode import EncodedCell, Encoder
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InterruptedRunError
 from harness.grid import EncodedGrid, PlannedCell, encode_cells, plan_cells
 from harness.models import load_model, locate_model
 from harness.options import RunOptions
@@ -28,7 +29,7 @@ from harness.progress import QuietReporter, Reporter
 from harness.records import CalibrationName, Example, Prediction, Role, RuleName, digest
 from harness.run_store import Cell, Manifest, RunFolder
 from harness.score_store import ScoreStore
-from harness.scoring import InterruptedRunError, Scoring, versions
+from harness.scoring import Scoring, versions
 from harness.search_path import SearchPath
 from harness.tokenizer import PretrainedTokenizer
 
@@ -85,6 +86,7 @@ class Session:
         with self.clock.stage("tokenizer"):
             self.files = locate_model(options.model_spec)
             self.tokenizer = PretrainedTokenizer(self.files, self.reporter.notice)
+        interrupts.check()
         files = self.files
         store = ScoreStore(options.results, files.fingerprint, files.dtype)
         model = Background(lambda: load_model(files, self.reporter.notice))
@@ -104,7 +106,9 @@ class Session:
     def encode(self, cells: Sequence[PlannedCell]) -> EncodedGrid:
         """Render and tokenise: all of a small grid, and as much of a large one as is scored first."""
         with self.clock.stage("rendering and tokenising"):
-            return encode_cells(cells, self._encoder, self.reporter)
+            encoded = encode_cells(cells, self._encoder, self.reporter)
+        interrupts.check()
+        return encoded
 
     def finish(self, cells: Sequence[PlannedCell], encoded: EncodedGrid, split: Role) -> list[FinishedCell]:
         """Score and decide; ``split`` is the role whose items the cells hold."""
@@ -115,6 +119,7 @@ class Session:
             for planned, cell, rows, companions in zip(
                 cells, encoded.cells, encoded.rows, encoded.companions, strict=True
             ):
+                interrupts.check()
                 beside = {name: companion.beside(sums) for name, companion in companions.items()}
                 for rule, calibration in planned.readings:
                     signature = _signature(planned, rule, calibration, split, self)
@@ -162,18 +167,24 @@ def store_run(
     write = _Writer(folder, manifest, session.clock, selection_labels) if processes.main else None
     if write:
         write.manifest()
-    try:
-        finished = session.finish(cells, encoded, split or options.split)
-        _account(manifest, finished, session)
-        if write:
-            write.run(finished, cells, session.reporter)
-    except BaseException as error:
-        manifest.status = "interrupted" if isinstance(error, KeyboardInterrupt | InterruptedRunError) else "failed"
+
+    def unfinished(status: str) -> None:
+        manifest.status = status
         _account(manifest, (), session)
         with suppress(HarnessError):  # on a full disk, the first error is the one to tell
             if write:
                 write.manifest()
-        raise
+
+    with interrupts.ending(lambda: unfinished("interrupted")):
+        try:
+            finished = session.finish(cells, encoded, split or options.split)
+            _account(manifest, finished, session)
+            if write:
+                write.run(finished, cells, session.reporter)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | InterruptedRunError)
+            unfinished("interrupted" if stopped else "failed")
+            raise
     return FinishedRun(folder.path, manifest, finished)
 
 
@@ -267,6 +278,7 @@ class _Writer:
         ]
         self._folder.write_candidates([(cell.cell, cell.items, cell.encoded) for cell in finished])
         self._folder.write_predictions([(cell.cell, cell.items, cell.predictions) for cell in finished])
+        interrupts.check()
         manifest.status = "done"
         manifest.notices = list(getattr(reporter, "notices", []))
         self.manifest()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from harness import interrupts
 from harness.columns import Requests, Scores
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InterruptedRunError
 from harness.peak_memory import peak_memory
 from harness.plan import plan_requests, shares, work_units
 from harness.processes import Processes
@@ -31,10 +32,6 @@ Found = tuple[npt.NDArray[np.int64], Scores]
 
 COMMIT_SECONDS = 2.0
 UNIT_TOKENS = 1_024  # of the units that processes share out among themselves
-
-
-class InterruptedRunError(HarnessError):
-    """The user stopped the run; what was computed is stored."""
 
 
 @dataclass(slots=True)
@@ -200,6 +197,7 @@ class Scoring:
                 self.report.tokens += tokens
                 self.report.scored += len(scores)
                 advance(len(scores), self._grid.known())
+                interrupts.check()
                 if self._processes.count == 1:  # several must end at the same place
                     self._grid.check()
                 if time.monotonic() - last > COMMIT_SECONDS:

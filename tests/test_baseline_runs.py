@@ -167,7 +167,7 @@ def test_a_stopped_run_keeps_what_it_finished(
         seen.append(store(*args))  # type: ignore[arg-type]
 
     monkeypatch.setattr(baseline_cells, "store_trained", stop)
-    assert harness(*SMALL).status == 1
+    assert harness(*SMALL).status == 130
     assert manifest()["status"] == "interrupted"
     monkeypatch.setattr(baseline_cells, "store_trained", store)
     assert "3 of 8 cells were trained before" in harness.ok(*SMALL).err

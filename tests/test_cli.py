@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import errno
-import importlib
 import io
 import json
 import os
 import re
 import resource
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 from commands import Commands, Outcome, outcome, start
 from conftest import MOOD_TASK, Project
-
-from harness import cli
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -899,23 +894,6 @@ def test_installed_command_is_the_module(project: Project) -> None:
         [script, "list", "tasks"], cwd=project.root, env=os.environ, capture_output=True, text=True, check=True
     )
     assert found.stdout == outcome(start(["list", "tasks"], project.root)).out
-
-
-def test_a_stop_waits_for_the_import_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "half_way.py").write_text("from harness.cli import being_imported\nduring = being_imported(__name__)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert not cli.being_imported("half_way")
-    assert importlib.import_module("half_way").during
-    assert not cli.being_imported("half_way")
-
-    resent = threading.Event()
-    monkeypatch.setattr(cli, "being_imported", lambda name: True)
-    monkeypatch.setattr(os, "kill", lambda pid, signum: resent.set())
-    cli._stop(signal.SIGINT, None)  # does not raise
-    assert resent.wait(5)
-    monkeypatch.setattr(cli, "being_imported", lambda name: False)
-    with pytest.raises(KeyboardInterrupt):
-        cli._stop(signal.SIGINT, None)
 
 
 @pytest.mark.parametrize(

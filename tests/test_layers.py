@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 # A package is one name to others; the modules inside it, such as sandbox.values, are for that package alone.
 LAYERS = """
 errors records terminal
-files text_files hub search_path strict_yaml background peak_memory limited tokenizer_probe
+files text_files hub search_path strict_yaml interrupts background peak_memory limited tokenizer_probe
 memo name_patterns stored_json manifest
 words
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox

@@ -16,11 +16,11 @@ from commands import watch_scoring
 from conftest import MOOD_TASK, Project, build_gpt2, made_up_text
 
 from harness import api, runner
-from harness.errors import DataError, ModelError, UsageError
+from harness.errors import DataError, InterruptedRunError, ModelError, UsageError
 from harness.options import RunOptions, read_grid
 from harness.progress import QuietReporter
 from harness.runner import FinishedRun, run
-from harness.scoring import InterruptedRunError, Scoring
+from harness.scoring import Scoring
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import interrupts
 from harness.baselines.base import Floats, Ints
 
 MOST_FOLDS = 5
@@ -37,6 +38,7 @@ def choose(
         splits = splits[:1]
     right, likelihood = np.zeros(len(values)), np.zeros(len(values))
     for train, held in splits:
+        interrupts.check()
         for i, logs in enumerate(attempt(train, held, values)):
             right[i] += (logs.argmax(1) == labels[held]).sum()
             likelihood[i] += logs[np.arange(len(held)), labels[held]].sum()

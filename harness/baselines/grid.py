@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness import interrupts
 from harness.baselines.options import BaselineOptions
 from harness.baselines.registry import METHODS, Method
 from harness.baselines.subsets import doubling_sizes, stratified_order
@@ -49,6 +50,7 @@ def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[Pla
     if unlabelled:
         reporter.notice(f"left out: {told}")
     for task in tasks:
+        interrupts.check()
         if task.labels is None:
             continue
         if task.name in catalogue.shadowed:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import interrupts
 from harness.baselines.cells import FinishedBaseline, finish_cell, signature_of
 from harness.baselines.encoder import Encoder
 from harness.baselines.grid import PlannedBaseline, plan_baselines
@@ -52,19 +53,25 @@ def run_baselines(
     manifest.seconds["reading"] = round(time.monotonic() - begin, 3)
     folder.write_manifest(manifest)
     begin = time.monotonic()
-    try:
-        finished = _finish(cells, encoder, options, reporter, manifest)
-        manifest.seconds["training and scoring"] = round(time.monotonic() - begin, 3)
-        folder.write_predictions([(one.cell, one.planned.items, one.predictions) for one in finished])
-        manifest.cells = [_told(one) for one in finished]
-        manifest.status = "done"
-        manifest.notices = list(getattr(reporter, "notices", []))
-        folder.write_manifest(manifest)
-    except BaseException as error:
-        manifest.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+    def unfinished(status: str) -> None:
+        manifest.status = status
         with suppress(HarnessError):  # on a full disk, the first error is the one to tell
             folder.write_manifest(manifest)
-        raise
+
+    with interrupts.ending(lambda: unfinished("interrupted")):
+        try:
+            finished = _finish(cells, encoder, options, reporter, manifest)
+            manifest.seconds["training and scoring"] = round(time.monotonic() - begin, 3)
+            folder.write_predictions([(one.cell, one.planned.items, one.predictions) for one in finished])
+            interrupts.check()
+            manifest.cells = [_told(one) for one in finished]
+            manifest.status = "done"
+            manifest.notices = list(getattr(reporter, "notices", []))
+            folder.write_manifest(manifest)
+        except BaseException as error:
+            unfinished("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
     return FinishedBaselines(folder.path, manifest, finished)
 
 
@@ -91,6 +98,7 @@ def _finish(
     finished = []
     with reporter.track("training", len(cells), "cells") as advance:
         for cell, signature, found in zip(cells, signatures, known, strict=True):
+            interrupts.check()
             finished.append(finish_cell(cell, signature, found, encoder, options.results))
             advance(1)
     reused = sum(one.reused for one in finished)
