@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import hub, interrupts
-from harness.errors import ModelError
+from harness.errors import ModelError, failure
 from harness.files import write_atomically
 from harness.models import ModelFiles
 from harness.pooling import Head, make_head
@@ -159,11 +159,15 @@ class Embedder:
             ids[row, : len(tokens)] = torch.from_numpy(tokens)
             mask[row, : len(tokens)] = 1
         ids, mask = ids.to(self._files.device), mask.to(self._files.device)
-        with torch.inference_mode():
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-            mask[:, : self._skipped] = 0
-            assert self._head is not None
-            vectors: Vectors = self._head(hidden, mask).cpu().numpy()
+        try:
+            with torch.inference_mode():
+                hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+                mask[:, : self._skipped] = 0
+                assert self._head is not None
+                vectors: Vectors = self._head(hidden, mask).cpu().numpy()
+        except Exception as error:  # a model's own code may fail in any way
+            name = self._files.spec.name
+            raise ModelError(f"{name}: its own code fails on texts of {longest} tokens: {failure(error)}") from error
         if not np.isfinite(vectors).all():
             raise ModelError(f"{self._files.spec.name}: gives embeddings that are not finite numbers")
         return vectors

@@ -109,6 +109,14 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
+def failure(error: BaseException) -> str:
+    """What code that is not ours raised, on one line: its kind, and the first line of what it says."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}{': ' * bool(first)}{first.strip()[:300]}"
+
+
 def suggest(word: str, choices: Iterable[str], *, what: str = "choices") -> str:
     """The tail of an "unknown ..." message: the nearest choice, then all of them (the first 12, when there are
     more)."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness import hub
-from harness.errors import ModelError, UsageError, suggest
+from harness.errors import ModelError, UsageError, failure, suggest
 from harness.fingerprint import model_fingerprint
+from harness.model_config import position_limit, special_tokens, text_config
 from harness.search_path import builtin_folder
 from harness.sentence_layout import transformer_folder
 
@@ -32,16 +33,6 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 # Loaders of transformers keep state that two of them at once, in two threads, mix up.
 _LOADING = threading.RLock()
-
-# Names that configurations use for the most positions a model can read.
-_POSITION_LIMITS = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_sequence_length",
-    "max_seq_len",
-    "seq_length",
-    "n_ctx",
-)
 
 # Arguments of the loader that are not for --model-arg, and what sets them.
 _TAKEN = {
@@ -96,9 +87,7 @@ class ModelFiles:
     @property
     def max_inputs(self) -> int | None:
         """The most tokens the model reads at once, or None where its configuration sets no limit."""
-        text = self.config.get_text_config()
-        limits = (getattr(text, name, None) for name in _POSITION_LIMITS)
-        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+        return position_limit(self.config)
 
 
 def locate_model(spec: ModelSpec) -> ModelFiles:
@@ -214,7 +203,7 @@ def _choose_dtype(wanted: Dtype, device: str, config: Any) -> str:
     exact."""
     if wanted != "auto":
         return wanted
-    found = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+    found = getattr(config, "dtype", None) or getattr(text_config(config), "dtype", None)
     own = str(found or "float32").removeprefix("torch.")
     return own if device.startswith("cuda") and own in DTYPES else "float32"
 
@@ -301,13 +290,38 @@ def _check_causal(model: torch.nn.Module, name: str) -> None:
     """Scores mean nothing if a position sees what comes after it, as in BERT loaded for generation."""
     import torch
 
+    # Some tokens have a meaning to the model (where padding is, say) that its configuration does not tell: a model
+    # that looks ahead does so whichever the tokens are.
+    try:
+        with torch.inference_mode():
+            ahead = all(_looks_ahead(model, _ordinary_tokens(model, seed)) for seed in range(3))
+    except Exception as error:  # a model's own code may fail in any way
+        raise ModelError(f"{name}: its own code fails on eight tokens: {failure(error)}") from error
+    if ahead:
+        raise ModelError(f"{name}: is not a causal language model: its predictions depend on later tokens")
+
+
+def _ordinary_tokens(model: Any, seed: int) -> list[int]:
+    """Nine distinct tokens that mean nothing special, or as many as there are."""
+    special = special_tokens(model.config) | {getattr(model.get_input_embeddings(), "padding_idx", None)}
+    count = int(model.get_input_embeddings().num_embeddings)
+    ordinary = [token for token in range(min(count, 1_000)) if token not in special] or list(range(count))
+    order = np.random.default_rng(seed).permutation(len(ordinary))
+    return [ordinary[place] for place in np.resize(order, 9)]
+
+
+def _looks_ahead(model: Any, tokens: Sequence[int]) -> bool:
+    """Whether another last token changes what is predicted before it."""
+    import torch
+
     device = input_device(model)
-    first = torch.arange(3, 11, device=device)[None] % int(model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+    first = torch.tensor([tokens[:8]], device=device)
     second = first.clone()
-    second[0, -1] = first[0, 0]
-    with torch.inference_mode():
-        one, other = (model(input_ids=ids, use_cache=False).logits[0, :-1].float() for ids in (first, second))
+    second[0, -1] = tokens[8]
+    seen = torch.ones_like(first)
+    one, other = (
+        model(input_ids=ids, attention_mask=seen, use_cache=False).logits[0, :-1].float() for ids in (first, second)
+    )
     # Against their own spread: the logits of a barely trained model are nearly flat.
     tolerance = (1e-3 if one.dtype == model.dtype else 5e-2) * float(one.std())
-    if float((one - other).abs().max()) > tolerance:
-        raise ModelError(f"{name}: is not a causal language model: its predictions depend on later tokens")
+    return float((one - other).abs().max()) > tolerance

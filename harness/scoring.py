@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from harness import interrupts
 from harness.columns import Requests, Scores
-from harness.errors import HarnessError, InterruptedRunError
+from harness.errors import HarnessError, InterruptedRunError, ModelError, failure
 from harness.peak_memory import peak_memory
 from harness.plan import plan_requests, shares, work_units
 from harness.processes import Processes
 from harness.progress import Advance, QuietReporter, Reporter
 from harness.score_store import ScoreStore
-from harness.scorers import EngineName, Engines, Scorer, borders, spot_check
+from harness.scorers import CANDIDATES, EngineName, Engines, Scorer, borders, spot_check
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,22 @@ class Rounds(Protocol):
         ...
 
 
+class _EngineError(Exception):
+    """An engine failed; ``error`` is what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _steps(scorer: Scorer, requests: Requests) -> Iterator[tuple[Scores, int]]:
+    """What a scorer gives, its failures told apart from those of whoever takes it."""
+    try:
+        yield from scorer.score(requests)
+    except Exception as error:  # a model may fail in any way on what it was not made for
+        raise _EngineError(error) from error
+
+
 class Scoring:
     """Scores the requests of one run with one model.
 
@@ -100,6 +116,9 @@ class Scoring:
         self._fresh = fresh or engine is not None  # a named engine is asked for what it gives, not for what is stored
         self._engine = engine
         self._scorer: Scorer | None = None
+        self._place: int | None = None  # the scorer's, among all candidates
+        self._failed: set[int] = set()  # places of those that failed while they were used
+        self._failures = 0
         self._border = self._checked = 0  # up to where the scorer was probed, and compared on real requests
         self._recomputed, self._worst = 0, 0.0  # stored scores, and how far off the worst of them was
         self._before = 0, 0  # scores from the store, and scored, of earlier grids
@@ -174,13 +193,13 @@ class Scoring:
         return requests.take(parts[self._processes.rank])
 
     def _score(self, requests: Requests, already: set[bytes], advance: Advance) -> Scores:
-        """Score all requests, committing every few seconds what is finished and not stored ``already``."""
-        if not len(requests):
-            return Scores.concatenate([])
-        scorer = self._scorer_for(requests)
-        provenance = {**self._provenance, "engine": scorer.name}
+        """Score all requests, committing every few seconds what is finished and not stored ``already``.
+
+        An engine that fails gives way to the next one, which scores what is left.
+        """
         finished: list[Scores] = []
         pending: list[Scores] = []
+        provenance = dict(self._provenance)
 
         def commit() -> None:
             scores = Scores.concatenate(pending)
@@ -190,24 +209,34 @@ class Scoring:
             finished.extend(pending)
             pending.clear()
 
-        last = time.monotonic()
+        rest, last = requests, time.monotonic()
         try:
-            for scores, tokens in scorer.score(requests):
-                pending.append(scores)
-                self.report.tokens += tokens
-                self.report.scored += len(scores)
-                advance(len(scores), self._grid.known())
-                interrupts.check()
-                if self._processes.count == 1:  # several must end at the same place
-                    self._grid.check()
-                if time.monotonic() - last > COMMIT_SECONDS:
+            while len(rest):
+                scorer = self._scorer_for(rest)
+                provenance["engine"] = scorer.name
+                try:
+                    for scores, tokens in _steps(scorer, rest):
+                        pending.append(scores)
+                        self.report.tokens += tokens
+                        self.report.scored += len(scores)
+                        advance(len(scores), self._grid.known())
+                        interrupts.check()
+                        if self._processes.count == 1:  # several must end at the same place
+                            self._grid.check()
+                        if time.monotonic() - last > COMMIT_SECONDS:
+                            commit()
+                            last = time.monotonic()
+                    break
+                except _EngineError as error:
                     commit()
-                    last = time.monotonic()
+                    self._pass_over(scorer, error)
+                    done = {bytes(key) for part in finished for key in part.keys}
+                    rest = rest.take(np.flatnonzero([bytes(key) not in done for key in rest.keys]))
         except KeyboardInterrupt as error:
             stored, scored = self._before
-            done, due = self.report.scored - scored, self._grid.known() - (self.report.from_store - stored)
+            done_now, due = self.report.scored - scored, self._grid.known() - (self.report.from_store - stored)
             raise InterruptedRunError(
-                f"interrupted: {done:,} of {due:,} scores are stored; the same command goes on from there"
+                f"interrupted: {done_now:,} of {due:,} scores are stored; the same command goes on from there"
             ) from error
         finally:
             commit()
@@ -218,9 +247,8 @@ class Scoring:
         longest = int(requests.lengths.max()) - 1
         scorer, model = self._scorer, self._load()
         if scorer and longest <= self._border and longest > 2 * self._checked:
-            deviation, accepted = spot_check(scorer, model, requests)
-            if accepted:
-                self.report.deviation, self._checked = max(self.report.deviation or 0.0, deviation), longest
+            if self._why_not(scorer, requests) is None:
+                self._checked = longest
             else:
                 scorer = None
         if scorer is None or longest > self._border:
@@ -232,19 +260,60 @@ class Scoring:
 
     def _choose(self, requests: Requests) -> Scorer:
         """The first engine that the probe accepts and that scores some of the requests as plain rows do."""
-        model = self._load()
-        report = self.report
-        for choice in Engines(model, longest=int(requests.lengths.max()) - 1, wanted=self._engine).choices():
-            report.rejected |= choice.rejected
-            deviation, accepted = spot_check(choice.scorer, model, requests)
-            if accepted:
-                report.engine, report.deviation = choice.scorer.name, max(report.deviation or 0.0, deviation)
-                return choice.scorer
-            report.rejected[choice.scorer.name] = f"differs from plain rows by {deviation:.1e} on real requests"
-            self._reporter.notice(
-                f"the engine {choice.scorer.name} {report.rejected[choice.scorer.name]}, so the next slower one is used"
-            )
-        raise HarnessError("no engine scores this model's requests as plain rows do; please report this model")
+        model, report, longest = self._load(), self.report, int(requests.lengths.max()) - 1
+        try:
+            engines = Engines(model, longest=longest, wanted=self._engine, without=self._failed)
+            for choice in engines.choices():
+                report.rejected |= choice.rejected
+                why_not = self._why_not(choice.scorer, requests)
+                if why_not is None:
+                    report.engine, self._place = choice.scorer.name, choice.place
+                    return choice.scorer
+                self._give_way(choice.scorer.name, why_not)
+        except HarnessError:
+            raise
+        except Exception as error:  # a model's own code may fail in any way
+            raise ModelError(f"the model's own code fails on plain rows of tokens: {failure(error)}") from error
+        raise ModelError(self._hopeless(longest))
+
+    def _why_not(self, scorer: Scorer, requests: Requests) -> str | None:
+        """Why a scorer is not right for some of the requests, if it is not."""
+        try:
+            deviation, accepted = spot_check(scorer, self._load(), requests)
+        except Exception as error:  # a model may fail in any way on what it was not made for
+            return f"fails on real requests: {failure(error)}"
+        if not accepted:
+            return f"differs from plain rows by {deviation:.1e} on real requests"
+        self.report.deviation = max(self.report.deviation or 0.0, deviation)
+        return None
+
+    def _pass_over(self, scorer: Scorer, error: _EngineError) -> None:
+        """Use this scorer no more, because it failed.
+
+        Raises:
+            ModelError: there is no other.
+        """
+        self._failures += 1
+        if self._place is not None:
+            self._failed.add(self._place)
+        self._give_way(scorer.name, f"fails on real requests: {failure(error.error)}")
+        self._scorer = None
+        if self._failures >= len(CANDIDATES):
+            raise ModelError(self._hopeless(None)) from error.error
+
+    def _give_way(self, engine: str, why: str) -> None:
+        self.report.rejected[engine] = why
+        self._reporter.notice(f"the engine {engine} {why}, so the next one is tried")
+
+    def _hopeless(self, longest: int | None) -> str:
+        """What to say when no engine is left."""
+        reasons = self.report.rejected
+        asked = f"--engine {self._engine}" if self._engine else "no engine"
+        size = f", of up to {longest + 1} tokens" if longest is not None else ""
+        if len(set(reasons.values())) == 1:
+            return f"{asked} can score this model's requests{size}: each {next(iter(reasons.values()))}"
+        told = "; ".join(f"{engine} {why}" for engine, why in reasons.items())
+        return f"{asked} can score this model's requests{size}: {told}"
 
     def _add(self, other: Report) -> None:
         """Take in what another process has done."""

@@ -152,6 +152,17 @@ def test_what_is_done_is_kept_when_the_rest_fails(
     assert len(np.load(path)["keys"]) == 1
 
 
+def test_a_model_whose_own_code_fails_is_told_in_one_line(
+    tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Any, **arguments: Any) -> None:
+        raise IndexError("index out of range in self")
+
+    monkeypatch.setattr("transformers.GPT2Model.forward", fails)
+    with pytest.raises(ModelError, match=r"its own code fails on texts of \d+ tokens: IndexError: index out of range"):
+        embedder(tiny_gpt2, tmp_path)(TEXTS)
+
+
 def test_the_fingerprint_tells_models_and_tokenizers_apart(tiny_gpt2: Path, tmp_path: Path) -> None:
     other = build_gpt2(tmp_path / "other", seed=1)
     fingerprints = [embedder(model, tmp_path).fingerprint for model in (tiny_gpt2, tiny_gpt2, other)]

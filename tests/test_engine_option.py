@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from commands import Commands
 from conftest import Project
 
@@ -66,6 +68,88 @@ def test_an_engine_that_fails_on_real_requests_gives_way_with_a_notice(
     assert found.manifest.model["engine"] == "expand"
     assert "differs from plain rows by 5.0e-01 on real requests" in found.manifest.model["engines_rejected"]["tree"]
     assert any(notice.startswith("the engine tree differs from plain rows") for notice in reporter.notices)
+
+
+Failing = Callable[[dict[str, Any]], bool]
+
+
+@pytest.fixture
+def fails_when(monkeypatch: pytest.MonkeyPatch) -> Callable[[Failing], None]:
+    """Have the model's own code fail on some arguments, from the first forward on."""
+
+    def call(condition: Failing) -> None:
+        forward = transformers.GPT2LMHeadModel.forward
+
+        @wraps(forward)
+        def failing(self: Any, *more: Any, **arguments: Any) -> Any:
+            if condition(arguments):
+                raise IndexError("index out of range in self")
+            return forward(self, *more, **arguments)
+
+        monkeypatch.setattr(transformers.GPT2LMHeadModel, "forward", failing)
+
+    return call
+
+
+def is_tree(arguments: dict[str, Any]) -> bool:
+    return getattr(arguments.get("attention_mask"), "ndim", 0) == 4
+
+
+@pytest.mark.parametrize("where", ["in the probe", "on real requests", "while it is used"])
+def test_an_engine_at_which_a_models_own_code_fails_gives_way(
+    evaluate: Evaluate, fails_when: Callable[[Failing], None], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    expected = evaluate(results="expected")
+    state = {"probed": where == "in the probe", "checked": where != "while it is used", "seen": 0}
+    check = scoring.spot_check
+    monkeypatch.setattr(
+        scoring, "spot_check", lambda *given: (state.update(probed=True), check(*given), state.update(checked=True))[1]
+    )
+    monkeypatch.setattr(TreeScorer, "_end", lambda self, plan, begin: min(begin + 50, plan.n_nodes))
+
+    def fails(arguments: dict[str, Any]) -> bool:
+        if not (is_tree(arguments) and state["probed"] and state["checked"]):
+            return False
+        state["seen"] += 1
+        return where != "while it is used" or state["seen"] > 3
+
+    fails_when(fails)
+    reporter = QuietReporter()
+    found = evaluate(reporter, fresh=True)
+    assert found.manifest.model["engine"] == "expand"
+    assert "IndexError: index out of range in self" in found.manifest.model["engines_rejected"]["tree"]
+    told = [notice for notice in reporter.notices if notice.startswith("the engine tree fails on real requests")]
+    assert len(told) == (where != "in the probe")  # the other tree is found out in the probe
+    assert scores(found) == pytest.approx(scores(expected), rel=0, abs=1e-4)
+    assert found.manifest.requests == {"distinct": 160, "from store": 0, "scored": 160}
+
+
+@pytest.mark.parametrize("where", ["in the probe", "on real requests", "at a length", "while it is used"])
+def test_a_model_whose_code_always_fails_ends_in_one_line(
+    harness: Commands, project: Project, tiny_gpt2: Path, fails_when: Callable[[Failing], None],
+    monkeypatch: pytest.MonkeyPatch, where: str,
+) -> None:  # fmt: skip
+    check, state = scoring.spot_check, {"armed": where == "in the probe"}
+
+    def arm(*given: Any) -> Any:
+        state["armed"] |= where == "on real requests"
+        found = check(*given)
+        state["armed"] |= where == "while it is used"
+        return found
+
+    monkeypatch.setattr(scoring, "spot_check", arm)
+    causal = 8
+    fails_when(
+        lambda arguments: (
+            arguments["input_ids"].shape[1] > 60
+            if where == "at a length"
+            else state["armed"] and arguments["input_ids"].shape[1] != causal
+        )
+    )
+    done = harness("run", "--tasks", "mood", "--model", tiny_gpt2, "--data-dir", "data", "--shots", "0,2")
+    assert done.status == 1
+    assert "IndexError: index out of range in self" in done.mistake
+    assert len(done.mistake) < 400
 
 
 def test_a_named_engine_that_is_wrong_for_the_model_is_refused(

@@ -29,7 +29,7 @@ render segments encode decide companions controls stored_predictions run_store o
 cell_results summary sensitivity class_report tables show compare
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
-models pooling tokenizer
+model_config models pooling tokenizer
 scorers.base scorers.head scorers.readout scorers.attention scorers.tail scorers.activation scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings

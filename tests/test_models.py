@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from naive import score_row, score_rows
 from safetensors.torch import load_file, save_file
 from small_models import VOCABULARY, assert_scored, build, pack, random_rows
 
+from harness import models
 from harness.errors import ModelError
 from harness.models import ModelSpec, load_model, locate_model
 from harness.scorers import RowScorer
@@ -39,6 +41,54 @@ def saved_llama(folder: Path) -> Path:
 def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a causal language model"):
         load(saved_bert(tmp_path, decoder=False))
+
+
+class Padded(torch.nn.Module):
+    """Looks at all tokens at once to see whether some are padding, and reads what is left causally."""
+
+    def __init__(self, pad: int, *, told: bool) -> None:
+        super().__init__()
+        self.inner = build("llama")
+        self.config = copy.deepcopy(self.inner.config)
+        self.config.pad_token_id = pad if told else None
+        self.dtype, self.pad = self.inner.dtype, pad
+
+    def get_input_embeddings(self) -> Any:
+        return self.inner.get_input_embeddings()
+
+    def forward(self, input_ids: Any, **arguments: Any) -> Any:
+        shifted = (input_ids + (input_ids == self.pad).any().long()) % VOCABULARY
+        return self.inner(input_ids=shifted, **arguments)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("pad", range(12))
+def test_a_causal_model_is_not_refused_for_its_padding(pad: int, told: bool) -> None:
+    models._check_causal(Padded(pad, told=told), "m")
+
+
+@pytest.mark.parametrize("pad", range(12))
+def test_real_code_that_looks_for_padding_is_causal(pad: int) -> None:
+    """XLM counts the tokens that are not padding, and cuts its mask there."""
+    config = transformers.XLMConfig(
+        vocab_size=VOCABULARY, n_words=VOCABULARY, emb_dim=32, n_layers=1, n_heads=4, causal=True, pad_token_id=pad,
+        pad_index=pad, init_std=0.3, embed_init_std=0.3,
+    )  # fmt: skip
+    models._check_causal(transformers.XLMWithLMHeadModel(config).eval(), "m")
+
+
+def test_a_model_whose_own_code_fails_at_once_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Any, **arguments: Any) -> None:
+        raise IndexError("index out of range in self\nand more")
+
+    folder = saved_llama(tmp_path)
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "forward", fails)
+    with pytest.raises(
+        ModelError, match=r"its own code fails on eight tokens: IndexError: index out of range in self$"
+    ):
+        load(folder)
 
 
 def test_the_same_model_made_causal_is_loaded_and_scored(tmp_path: Path) -> None:

@@ -382,7 +382,8 @@ def test_notices_reach_the_reporter_and_the_manifest(evaluate: Run, project: Pro
     [
         (ModelError("no more memory"), ModelError, "failed"),
         (KeyboardInterrupt(), InterruptedRunError, "interrupted"),
-        (ZeroDivisionError("a bug"), ZeroDivisionError, "failed"),
+        (ZeroDivisionError("a bug"), ModelError, "failed"),
+        (IndexError("index out of range in self"), ModelError, "failed"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

@@ -6,11 +6,12 @@ each input, and is what the others are compared with. ``Engines`` finds out whic
 
 from harness.scorers.base import Scorer
 from harness.scorers.expand import ExpandScorer
-from harness.scorers.probe import ENGINES, EngineName, Engines, borders, spot_check
+from harness.scorers.probe import CANDIDATES, ENGINES, EngineName, Engines, borders, spot_check
 from harness.scorers.rows import RowScorer
 from harness.scorers.tree import TreeScorer
 
 __all__ = [
+    "CANDIDATES",
     "ENGINES",
     "EngineName",
     "Engines",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from harness.model_config import text_config
 from harness.plan import Integers
 from harness.scorers.base import ScoredModel, on_device
 
@@ -76,7 +77,7 @@ class Batch:
 
 def batch_logits(model: ScoredModel) -> int:
     """How many logits of a head a batch of blocks may come to."""
-    heads = getattr(model.module.config.get_text_config(), "num_attention_heads", None)
+    heads = getattr(text_config(model.module.config), "num_attention_heads", None)
     return BATCH_LOGITS.get(model.device.type, 0) // (heads if isinstance(heads, int) else 64)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from harness.model_config import text_config
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,7 +46,7 @@ class Width:
     def of(cls, model: ScoredModel, *, blocked: bool) -> Width:
         device = model.device
         size = model.module.dtype.itemsize
-        config = model.module.config.get_text_config()
+        config = text_config(model.module.config)
         hidden = _largest(config, "hidden_size", 1_024)
         inner = _largest(config, "intermediate_size", 4 * hidden)
         per_node = size * (12 * hidden + 3 * inner)  # of one layer's activations at their peak

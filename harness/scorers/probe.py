@@ -6,7 +6,7 @@ wrong at (of a block, of a forward, of a sliding window), and is compared with u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness.columns import Requests, Scores
-from harness.errors import ModelError
+from harness.errors import ModelError, failure
+from harness.model_config import text_config
 from harness.plan import plan_requests
 from harness.records import KEY_BYTES
 from harness.scorers.base import ScoredModel, Scorer
@@ -79,19 +80,35 @@ CANDIDATES = (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The scorer to use, how far it was from plain rows (in nats per scored token), and why others were not taken."""
+    """The scorer to use, how far it was from plain rows (in nats per scored token), and why others were not taken.
 
+    ``place`` is the candidate's among all.
+    """
+
+    place: int
     scorer: Scorer
     deviation: float
     rejected: Mapping[str, str]
 
 
 class Engines:
-    """The scorers of one model, the fastest that is right first."""
+    """The scorers of one model, the fastest that is right first.
 
-    def __init__(self, model: torch.nn.Module, *, longest: int, wanted: EngineName | None = None) -> None:
+    Args:
+        without: places of candidates that have failed before.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        longest: int,
+        wanted: EngineName | None = None,
+        without: Collection[int] = (),
+    ) -> None:
         self._model = model
         self._wanted = wanted
+        self._without = without
         self._requests = probe_requests(model, longest)
         self._reference: Scores | None = None
 
@@ -101,26 +118,29 @@ class Engines:
         Raises:
             ModelError: an engine was asked for by name, and it is not right for this model; or the model gives
                 something that is not a number.
+            Exception: whatever the model's own code raises on plain rows.
         """
         tolerance = self._tolerance()
         rejected: dict[str, str] = {}
         passed = False
-        for candidate in CANDIDATES:
-            if self._wanted not in (None, candidate.name):
+        for place, candidate in enumerate(CANDIDATES):
+            if self._wanted not in (None, candidate.name) or place in self._without:
                 continue
             try:
                 deviation = self._deviation(candidate)
+                scorer = candidate.build(self._model)
             except Exception as error:  # a model may fail in any way on what it was not made for
-                rejected[candidate.name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                rejected[candidate.name] = failure(error)
                 continue
             if deviation <= tolerance:
                 passed = True
-                yield Choice(candidate.build(self._model), deviation, dict(rejected))
+                yield Choice(place, scorer, deviation, dict(rejected))
             else:
                 rejected[candidate.name] = f"differs from plain rows by {deviation:.1e}"
-        if not passed:
+        if not passed and rejected:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
-            raise ModelError(f"--engine {self._wanted}: does not score this model as plain rows do ({reasons})")
+            asked = f"--engine {self._wanted}" if self._wanted else "no engine"
+            raise ModelError(f"{asked}: does not score this model as plain rows do ({reasons})")
 
     def _deviation(self, candidate: Candidate) -> float:
         found = _collect(candidate.build_small(self._model, self._requests), self._requests)
@@ -179,7 +199,7 @@ def borders(config: Any) -> list[int]:
             elif isinstance(value, int) and not isinstance(value, bool) and any(part in name for part in _BORDERS):
                 found.add(value)
 
-    search(config.get_text_config().to_dict())
+    search(text_config(config).to_dict())
     return sorted(value for value in found if value > 8)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.columns import Requests, Scores
 from harness.errors import ModelError
+from harness.model_config import text_config
 from harness.plan import Integers, Plan, plan_requests
 from harness.scorers import attention
 from harness.scorers.activation import fused_activations
@@ -136,7 +137,7 @@ class TreeScorer:
 
     def _mask(self, stretch: Stretch) -> Any:
         config, device, dtype = (
-            self._model.module.config.get_text_config(),
+            text_config(self._model.module.config),
             self._model.device,
             self._model.module.dtype,
         )
