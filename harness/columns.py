@@ -10,6 +10,11 @@ import numpy.typing as npt
 
 from harness.records import KEY_BYTES
 
+# Two float32 computations of one log-probability (another batch, packing, order, or number of processes) differ by no
+# more than this for each scored token, in nats. An engine must keep to it on real requests before it is used, and
+# predictions that such differences can turn are counted. Seen with 30 layers: 7e-5 at most, 1 answer of 12 beyond 1e-5.
+TOLERANCE = 1e-4
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Requests:

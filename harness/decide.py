@@ -13,15 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.calibrate import batch, content_free_prior, contextual, prototypical
-from harness.columns import Candidates
+from harness.columns import TOLERANCE, Candidates
 from harness.encode import EncodedCell
 from harness.records import CalibrationName, Example, Prediction, RuleName, Status
 from harness.rules import COMPARED, RULES
 
 Floats = npt.NDArray[np.float64]
-
-# Largest difference, per scored token, between two float32 computations of one log-likelihood (batch, packing, order).
-TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +56,7 @@ def predict(
         sums = sums - other.sums[fitting[other.cell.candidates.item]]
     scores = label_scores(RULES[rule](sums, candidates), candidates, len(items))
     scores[fitting] = _calibrated(scores[fitting], fitting, rule, calibration, beside)
-    tokens = np.zeros(len(items), np.int64)
-    np.maximum.at(tokens, candidates.item, candidates.n_tokens)
+    moves = _moves(cell, len(items), fitting, rule, calibration, beside)
     predictions = []
     for index, (item, shots) in enumerate(zip(items, cell.shots, strict=True)):
         row = scores[index, : len(item.options)]
@@ -68,6 +64,8 @@ def predict(
         best = int(np.argmax(row))
         second = np.delete(row, best).max() if fits else row[best]
         margin = 0.0 if second == row[best] else float(row[best] - second)  # both may be -inf
+        uncertain = moves[index, : len(item.options)]
+        tolerance = float(uncertain[best] + np.delete(uncertain, best).max()) if fits else 0.0
         status: Status = "too_long" if not fits else "tie" if margin == 0.0 else "ok"
         predictions.append(
             Prediction(
@@ -80,7 +78,7 @@ def predict(
                 status=status,
                 shots=shots if fits else 0,
                 margin=margin,
-                tolerance=TOLERANCE * max(1, int(tokens[index])),
+                tolerance=tolerance,
             )
         )
     return predictions
@@ -109,6 +107,47 @@ def _calibrated(
             contexts = table.reshape(-1, other.per_context, table.shape[1])
             priors = np.stack([content_free_prior(context) for context in contexts])
             return contextual(scores, priors[other.context[fitting]])
+
+
+def _moves(
+    cell: EncodedCell,
+    n_items: int,
+    fitting: npt.NDArray[np.bool_],
+    rule: RuleName,
+    calibration: CalibrationName,
+    beside: Mapping[str, Beside],
+) -> Floats:
+    """How far float32 arithmetic may move the score of each label against the others', in the rule's unit; shape
+    [n items, most labels].
+
+    Every scored token counts with TOLERANCE, those of what is compared with, too. What a normalisation adds is the same
+    for all labels of an item, and a mean of priors moves no further than the one that moves most. For prototypical
+    calibration, whose clusters may move by more, it is that of the scores that are clustered.
+    """
+    candidates = cell.candidates
+    tokens = candidates.n_tokens.astype(np.float64)
+    if rule in COMPARED:
+        other = beside[COMPARED[rule]].cell.candidates
+        tokens += other.n_tokens[fitting[other.item]]
+    moves = _most_by_label(RULES[rule](TOLERANCE * tokens, candidates), candidates, n_items)
+    if calibration == "batch":
+        moves[fitting] += moves[fitting].mean(axis=0)
+    elif calibration in beside:
+        context = beside[calibration]
+        assert context.context is not None
+        other = context.cell.candidates
+        found = RULES[rule](TOLERANCE * other.n_tokens.astype(np.float64), other)
+        table = _most_by_label(found, other, len(context.cell.shots))
+        moves[fitting] += table.reshape(-1, context.per_context, table.shape[1]).max(axis=1)[context.context[fitting]]
+    return moves
+
+
+def _most_by_label(values: Floats, candidates: Candidates, n_items: int) -> Floats:
+    """The largest value over each label's words, shape [n items, most labels]; 0 where there is none."""
+    n_labels = int(candidates.label.max()) + 1 if len(candidates.label) else 1
+    table = np.zeros((n_items, n_labels))
+    np.maximum.at(table, (candidates.item, candidates.label), values)
+    return table
 
 
 def label_scores(scores: Floats, candidates: Candidates, n_items: int) -> Floats:

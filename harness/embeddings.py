@@ -130,7 +130,8 @@ class Embedder:
         found: dict[bytes, Vectors] = {}
         pending: list[bytes] = []
         if self._model is None:
-            self._model = load_encoder(self._files)
+            with self._reporter.track("loading the encoder", None, ""):
+                self._model = load_encoder(self._files)
             self._head = make_head(self._layout, _width(self._model), self._files.device)
         last = time.monotonic()
         with self._reporter.track("embedding", len(own), "texts") as advance:

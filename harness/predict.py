@@ -119,6 +119,7 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
     planner.release()
     session.open()
     (finished,) = session.finish([cell], session.encode([cell]), options.split)
+    session.close()
     width = max(len(item.options) for item in items)
     scores = np.full((len(items), width), -np.inf)
     for place, prediction in enumerate(finished.predictions):

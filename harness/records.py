@@ -101,7 +101,8 @@ class Prediction:
     """What a system said about one item; prompts and trained baselines write the same record.
 
     ``scores`` has one number per label (log-scale for prompts), ``shots`` is the number of demonstrations that fitted,
-    and ``margin`` is the distance between the best two scores. ``tolerance`` is how far float32 arithmetic may move it.
+    and ``margin`` is the distance between the best two scores. ``tolerance`` is how far float32 arithmetic may move it,
+    in the same unit.
     """
 
     item_id: str

@@ -12,13 +12,14 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness import interrupts
 from harness.background import Background
-from harness.decide import TOLERANCE, predict
+from harness.columns import TOLERANCE
+from harness.decide import predict
 from harness.encode import EncodedCell, Encoder
 from harness.errors import HarnessError, InterruptedRunError
 from harness.grid import EncodedGrid, PlannedCell, encode_cells, plan_cells
@@ -29,7 +30,7 @@ from harness.progress import QuietReporter, Reporter
 from harness.records import CalibrationName, Example, Prediction, Role, RuleName, digest
 from harness.run_store import Cell, Manifest, RunFolder
 from harness.score_store import ScoreStore
-from harness.scoring import Scoring, versions
+from harness.scoring import Report, Scoring, versions
 from harness.search_path import SearchPath
 from harness.tokenizer import PretrainedTokenizer
 
@@ -103,6 +104,12 @@ class Session:
             engine=None if options.engine == "auto" else options.engine,
         )
 
+    def close(self) -> None:
+        """Say what scoring came to, and leave the group of processes once all have come this far."""
+        if self.scoring.report.distinct:
+            self.reporter.remark(self.scoring.told(self.clock.total["scoring"]))
+        self.processes.close()
+
     def encode(self, cells: Sequence[PlannedCell]) -> EncodedGrid:
         """Render and tokenise: all of a small grid, and as much of a large one as is scored first."""
         with self.clock.stage("rendering and tokenising"):
@@ -142,7 +149,7 @@ def run(options: RunOptions, reporter: Reporter | None = None, command: Sequence
     cells = session.plan()
     session.open()
     finished = store_run(session, cells, session.encode(cells), command)
-    session.processes.close()
+    session.close()
     return finished
 
 
@@ -167,10 +174,11 @@ def store_run(
     write = _Writer(folder, manifest, session.clock, selection_labels) if processes.main else None
     if write:
         write.manifest()
+    before = replace(session.scoring.report)
 
     def unfinished(status: str) -> None:
         manifest.status = status
-        _account(manifest, (), session)
+        _account(manifest, (), session, before)
         with suppress(HarnessError):  # on a full disk, the first error is the one to tell
             if write:
                 write.manifest()
@@ -178,7 +186,7 @@ def store_run(
     with interrupts.ending(lambda: unfinished("interrupted")):
         try:
             finished = session.finish(cells, encoded, split or options.split)
-            _account(manifest, finished, session)
+            _account(manifest, finished, session, before)
             if write:
                 write.run(finished, cells, session.reporter)
         except BaseException as error:
@@ -188,24 +196,31 @@ def store_run(
     return FinishedRun(folder.path, manifest, finished)
 
 
-def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Session) -> None:
-    """Note what scoring came to, and say what half precision may have changed."""
+def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Session, before: Report) -> None:
+    """Note what scoring came to since ``before``, and say what half precision may have changed."""
     report = session.scoring.report
-    manifest.requests = {"distinct": report.distinct, "from store": report.from_store, "scored": report.scored}
-    manifest.tokens_computed = report.tokens
+    manifest.requests = {
+        "distinct": report.distinct - before.distinct,
+        "from store": report.from_store - before.from_store,
+        "scored": report.scored - before.scored,
+    }
+    manifest.tokens_computed = report.tokens - before.tokens
     manifest.peak_memory_bytes = report.peak_memory
     manifest.model = {
         **manifest.model,
         "engine": report.engine,
         "engines_rejected": report.rejected,
         "deviation": report.deviation,
+        "deviation_of": report.compared,
     }
-    if session.files.dtype == "float32" or report.deviation is None:
+    if session.files.dtype == "float32" or report.deviation is None or not finished:
         return
-    close = sum(p.margin < report.deviation * p.tolerance / TOLERANCE for cell in finished for p in cell.predictions)
+    predictions = [one for cell in finished for one in cell.predictions if one.status != "too_long"]
+    close = sum(one.margin < one.tolerance * report.deviation / TOLERANCE for one in predictions)
     session.reporter.remark(
-        f"{session.files.dtype}: scores differ from plain rows by up to {report.deviation:.1e} a token; {close:,}"
-        " predictions have a margin below that"
+        f"{session.files.dtype}: scores differ from plain rows by up to {report.deviation:.1e} a token in the"
+        f" {report.compared} answers that were compared, and by more in about one of {report.compared + 1}; {close:,}"
+        f" of {len(predictions):,} predictions have a margin below that of two answers"
     )
 
 
@@ -318,10 +333,11 @@ def _manifest(folder: RunFolder, session: Session, cells: Sequence[PlannedCell],
 
 
 class Clock:
-    """Wall time of each stage, in seconds."""
+    """Wall time of each stage, in seconds: the last time, and in ``total`` all times."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.total: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -329,4 +345,6 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[name] = round(time.monotonic() - begin, 3)
+            passed = time.monotonic() - begin
+            self.seconds[name] = round(passed, 3)
+            self.total[name] = self.total.get(name, 0.0) + passed

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import interrupts
-from harness.columns import Requests, Scores
+from harness.columns import TOLERANCE, Requests, Scores
 from harness.errors import HarnessError, InterruptedRunError, ModelError, failure
 from harness.peak_memory import peak_memory
 from harness.plan import plan_requests, shares, work_units
 from harness.processes import Processes
-from harness.progress import Advance, QuietReporter, Reporter
+from harness.progress import Advance, QuietReporter, Reporter, duration
 from harness.score_store import ScoreStore
-from harness.scorers import CANDIDATES, EngineName, Engines, Scorer, borders, spot_check
+from harness.scorers import CANDIDATES, EngineName, Engines, Scorer, borders, spot_check, spot_sample
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +38,13 @@ UNIT_TOKENS = 1_024  # of the units that processes share out among themselves
 class Report:
     """What scoring came to, over all calls and all processes.
 
-    ``deviation``: the largest difference to plain rows of the requests that were checked, in nats per scored token.
+    ``deviation``: the largest difference to plain rows of the requests that were compared, in nats per scored token.
     ``peak_memory``: of the process that held most, the model included, in bytes; None if nothing was scored.
     """
 
     engine: str | None = None
     deviation: float | None = None
+    compared: int = 0
     rejected: dict[str, str] = field(default_factory=dict)
     distinct: int = 0
     from_store: int = 0
@@ -115,12 +116,14 @@ class Scoring:
         self._provenance = dict(provenance)
         self._fresh = fresh or engine is not None  # a named engine is asked for what it gives, not for what is stored
         self._engine = engine
+        self._loaded: torch.nn.Module | None = None
         self._scorer: Scorer | None = None
         self._place: int | None = None  # the scorer's, among all candidates
         self._failed: set[int] = set()  # places of those that failed while they were used
         self._failures = 0
         self._border = self._checked = 0  # up to where the scorer was probed, and compared on real requests
-        self._recomputed, self._worst = 0, 0.0  # stored scores, and how far off the worst of them was
+        # Stored scores that were computed again, how far off the worst was for each scored token, and how many too far.
+        self._recomputed, self._worst, self._beyond = 0, 0.0, 0
         self._before = 0, 0  # scores from the store, and scored, of earlier grids
         self.report = Report()
 
@@ -134,7 +137,7 @@ class Scoring:
             InterruptedRunError: Ctrl-C.
         """
         self._grid, self._before, found = grid, (self.report.from_store, self.report.scored), []
-        self._recomputed, self._worst = 0, 0.0
+        self._recomputed, self._worst, self._beyond = 0, 0.0, 0
         with self._reporter.track("scoring", grid.known(), "answers") as advance:
             try:
                 found = [self._round(requests, advance) for requests in grid.rounds()]
@@ -144,13 +147,28 @@ class Scoring:
         sums = np.concatenate(found)
         for path in dict.fromkeys(self._store.damaged):
             self._reporter.remark(f"{path}: damaged, not read")
-        if len(sums) and self.report.from_store - self._before[0] == len(sums):
-            self._reporter.remark(f"all {len(sums):,} scores were in the store, so the model was not loaded")
         if self._recomputed:
             self._reporter.remark(
-                f"{self._recomputed:,} stored scores were computed again; largest difference {self._worst:.1e}"
+                f"{self._recomputed:,} stored scores were computed again; largest difference {self._worst:.1e} for each"
+                f" scored token, {self._beyond:,} beyond {TOLERANCE:.0e}"
             )
         return sums
+
+    def told(self, seconds: float) -> str:
+        """What all of it came to, in so much time."""
+        report = self.report
+        if not report.scored:
+            return f"all {report.from_store:,} scores were in the store, so the model was not loaded"
+        rate = report.scored / max(seconds, 1e-3)
+        told = f"{report.scored:,} scores computed in {duration(seconds)} ({rate:,.{0 if rate >= 10 else 1}f}/s)"
+        return f"{told}, {report.from_store:,} read from the store"
+
+    def _model(self) -> torch.nn.Module:
+        """The model; it is said if one has to wait for it."""
+        if self._loaded is None:
+            with self._reporter.track("loading the model", None, ""):
+                self._loaded = self._load()
+        return self._loaded
 
     def _round(self, requests: Requests, advance: Advance) -> npt.NDArray[np.float64]:
         # One process looks, so that all agree on what is missing while others may already be adding to the store.
@@ -168,11 +186,17 @@ class Scoring:
         before = sums.copy()
         already = {bytes(key) for key in requests.keys[stored]}
         own = self._share(requests.take(missing))
-        report, (scored, tokens) = self.report, (self.report.scored, self.report.tokens)
+        report = self.report
+        scored, tokens, compared = report.scored, report.tokens, report.compared
         with peak_memory(self._provenance.get("device", "cpu")) as peak:
             mine = self._score(own, already, advance)
         report.peak_memory = max(filter(None, (report.peak_memory, peak.bytes if len(own) else None)), default=None)
-        work = replace(report, scored=report.scored - scored, tokens=report.tokens - tokens)
+        work = replace(
+            report,
+            scored=report.scored - scored,
+            tokens=report.tokens - tokens,
+            compared=report.compared - compared,
+        )
         place = {bytes(key): row for row, key in enumerate(requests.keys)}
         for rank, (keys, values, theirs) in enumerate(self._processes.gather((mine.keys, mine.sums, work))):
             sums[[place[bytes(key)] for key in keys]] = values
@@ -180,8 +204,10 @@ class Scoring:
                 self._add(theirs)
         advance(len(missing) - len(own))
         if self._fresh and stored.any():
-            self._recomputed += int(stored.sum())
-            self._worst = max(self._worst, float(np.abs(sums - before)[stored].max()))
+            apart = (np.abs(sums - before) / requests.span_lengths)[stored]
+            self._recomputed += len(apart)
+            self._worst = max(self._worst, float(apart.max()))
+            self._beyond += int((apart > TOLERANCE).sum())
         return sums
 
     def _share(self, requests: Requests) -> Requests:
@@ -245,7 +271,7 @@ class Scoring:
     def _scorer_for(self, requests: Requests) -> Scorer:
         """The scorer in use, or another if it is not right for these requests, where they are longer than before."""
         longest = int(requests.lengths.max()) - 1
-        scorer, model = self._scorer, self._load()
+        scorer, model = self._scorer, self._model()
         if scorer and longest <= self._border and longest > 2 * self._checked:
             if self._why_not(scorer, requests) is None:
                 self._checked = longest
@@ -260,7 +286,7 @@ class Scoring:
 
     def _choose(self, requests: Requests) -> Scorer:
         """The first engine that the probe accepts and that scores some of the requests as plain rows do."""
-        model, report, longest = self._load(), self.report, int(requests.lengths.max()) - 1
+        model, report, longest = self._model(), self.report, int(requests.lengths.max()) - 1
         try:
             engines = Engines(model, longest=longest, wanted=self._engine, without=self._failed)
             for choice in engines.choices():
@@ -279,12 +305,13 @@ class Scoring:
     def _why_not(self, scorer: Scorer, requests: Requests) -> str | None:
         """Why a scorer is not right for some of the requests, if it is not."""
         try:
-            deviation, accepted = spot_check(scorer, self._load(), requests)
+            deviation, accepted = spot_check(scorer, self._model(), requests)
         except Exception as error:  # a model may fail in any way on what it was not made for
             return f"fails on real requests: {failure(error)}"
         if not accepted:
             return f"differs from plain rows by {deviation:.1e} on real requests"
         self.report.deviation = max(self.report.deviation or 0.0, deviation)
+        self.report.compared += len(spot_sample(self._model(), requests))
         return None
 
     def _pass_over(self, scorer: Scorer, error: _EngineError) -> None:
@@ -322,6 +349,7 @@ class Scoring:
         report.tokens += other.tokens
         report.engine = report.engine or other.engine
         report.deviation = max(filter(None, (report.deviation, other.deviation)), default=None)
+        report.compared += other.compared
         report.peak_memory = max(filter(None, (report.peak_memory, other.peak_memory)), default=None)
 
 

@@ -124,7 +124,7 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
     winner = rounds[-1][0] if rounds else Standing(arms[0], *arms[0].readings[0], float("nan"), 0)
     labels = min(begin, len(items))
     report = _report(session, options, winner, labels)
-    session.processes.close()
+    session.close()
     return Selection(rounds, winner, labels, winner.arm.shots, runs, len(arms) * len(items), report)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from harness.columns import Candidates
-from harness.decide import TOLERANCE, predict
+from harness.columns import TOLERANCE, Candidates
+from harness.decide import Beside, predict
 from harness.encode import EncodedCell
-from harness.records import KEY_BYTES, Example, Prediction, RuleName
+from harness.records import KEY_BYTES, CalibrationName, Example, Prediction, RuleName
 
 Row = tuple[int, int, float]  # item, label, total log-probability
 
@@ -115,11 +116,86 @@ def test_no_item_fits() -> None:
     assert [found.status for found in decide([], options=(2, 3), too_long=[0, 1])] == ["too_long", "too_long"]
 
 
-def test_the_tolerance_grows_with_the_longest_answer_of_the_item() -> None:
-    rows = [(0, 0, -1.0), (0, 1, -2.0), (1, 0, -1.0), (1, 1, -2.0)]
-    short, long = decide(rows, tokens=[1, 1, 2, 7], options=(2, 2))
-    assert (short.tolerance, long.tolerance) == pytest.approx((1e-5, 7e-5))
-    assert TOLERANCE == 1e-5
+@pytest.mark.parametrize(
+    ("rule", "moved"),
+    [
+        ("sum", [2, 9, 9]),  # of the best two answers together, in units of the tolerance of one scored token
+        ("token", [2, 2, 2]),
+        ("char", [1 / 3 + 1 / 4, 2 / 4 + 7 / 4, 7 / 4 + 2 / 3]),
+        ("byte", [1 / 3 + 1 / 4, 2 / 4 + 7 / 8, 7 / 4 + 2 / 3]),
+    ],
+)
+def test_the_tolerance_is_of_two_answers_in_the_unit_of_the_rule(rule: RuleName, moved: list[float]) -> None:
+    rows = [(0, 0, -1.0), (0, 1, -20.0), (1, 0, -1.0), (1, 1, -20.0), (2, 0, -1.0), (2, 1, -20.0), (2, 2, -30.0)]
+    words = ["bad", "good", "okay", "ôôôô", "good", "bad", "bad"]
+    tokens = [1, 1, 2, 7, 7, 1, 2]
+    found = decide(rows, rule=rule, tokens=tokens, words=words, options=(2, 2, 3))
+    assert [one.tolerance / TOLERANCE for one in found] == pytest.approx(moved)
+    assert TOLERANCE == 1e-4
+
+
+def test_an_item_that_does_not_fit_has_no_tolerance() -> None:
+    assert decide([(1, 0, -1.0), (1, 1, -2.0)], options=(2, 2), too_long=[0])[0].tolerance == 0
+
+
+CALIBRATIONS: tuple[CalibrationName, ...] = ("none", "contextual", "domain", "batch")
+
+
+@pytest.mark.parametrize("rule", get_args(RuleName))
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_no_difference_within_the_tolerance_of_scores_moves_a_margin_beyond_its_own(
+    rule: RuleName, calibration: CalibrationName
+) -> None:
+    """Scores are moved as far as they may, up and down at random; priors and comparisons, too."""
+    rng = np.random.default_rng(0)
+    n_items, labels, words = 12, 3, 2
+
+    def cell(count: int) -> EncodedCell:
+        size = count * labels * words
+        grid = np.indices((count, labels, words)).reshape(3, -1)
+        lengths = rng.integers(1, 9, size)
+        candidates = Candidates(
+            item=grid[0].astype(np.int64),
+            label=grid[1].astype(np.int32),
+            word=np.array(["w"] * size, np.object_),
+            n_tokens=lengths.astype(np.int32),
+            n_chars=(lengths + rng.integers(0, 9, size)).astype(np.int32),
+            n_bytes=(lengths + rng.integers(9, 19, size)).astype(np.int32),
+        )
+        return EncodedCell((0,) * count, candidates, np.zeros((size, KEY_BYTES), np.uint8), frozenset(), 0)
+
+    def drawn(of: EncodedCell) -> np.ndarray:
+        return rng.normal(-8, 1e-3, len(of.candidates.item))  # near to each other, so that priors matter
+
+    def moved(sums: np.ndarray, of: EncodedCell) -> np.ndarray:
+        return sums + rng.choice([-1, 1], len(sums)) * TOLERANCE * of.candidates.n_tokens
+
+    main, other = cell(n_items), cell(n_items)
+    contexts = cell(4 * 3)
+    sums, others, priors = drawn(main), drawn(other), drawn(contexts)
+    items = [Example(f"i{n}", {}, ("x",) * labels, 0, None, "") for n in range(n_items)]
+    which = rng.integers(0, 4, n_items)
+
+    def found(one: np.ndarray, two: np.ndarray, three: np.ndarray) -> list[Prediction]:
+        beside = {
+            "premise": Beside(other, two, None, 1),
+            "null": Beside(other, two, None, 1),
+            "contextual": Beside(contexts, three, which, 3),
+            "domain": Beside(contexts, three, which, 3),
+        }
+        return predict(items, main, one, rule, calibration, beside)
+
+    before = found(sums, others, priors)
+    reached = 0.0
+    for _ in range(100):
+        for was, now in zip(
+            before, found(moved(sums, main), moved(others, other), moved(priors, contexts)), strict=True
+        ):
+            best = int(np.argmax(was.scores))
+            gap = now.scores[best] - np.delete(now.scores, best).max()
+            assert abs(gap - was.margin) <= was.tolerance * (1 + 1e-9) + 1e-12
+            reached = max(reached, abs(gap - was.margin) / was.tolerance)
+    assert reached > 0.4, "it is no wild bound"
 
 
 def test_a_prediction_carries_what_tables_need() -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
 import transformers
 from commands import Commands
 from conftest import Project
+from small_models import build_new, pack
 
 from harness import scoring
+from harness.columns import TOLERANCE
 from harness.errors import ModelError
 from harness.options import RunOptions
 from harness.progress import QuietReporter
 from harness.runner import FinishedRun, run
-from harness.scorers import ENGINES, TreeScorer
+from harness.scorers import ENGINES, TreeScorer, spot_sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -160,11 +166,37 @@ def test_a_named_engine_that_is_wrong_for_the_model_is_refused(
         evaluate(engine="expand")
 
 
-def test_half_precision_tells_how_far_off_it_may_be(evaluate: Evaluate, harness: Commands, tiny_gpt2: Path) -> None:
+def test_half_precision_tells_how_far_off_it_may_be(
+    evaluate: Evaluate, harness: Commands, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "spot_check", lambda *given: (0.3, True))
     given = ("--tasks", "mood", "--model", tiny_gpt2, "--data-dir", "data", "--dtype", "bfloat16")
     done = harness.ok("run", *given)
     assert "bfloat16: scores differ from plain rows by up to" in done.err
     assert "predictions have a margin below that" in done.err
+    told = re.search(r"in the (\d+) answers .* about one of (\d+); ([\d,]+) of ([\d,]+) predictions", done.err)
+    assert told is not None
+    (path,) = Path("results").glob("runs/*/predictions.parquet")
+    found = pq.read_table(path, columns=["margin", "tolerance"])
+    manifest = json.loads((path.parent / "manifest.json").read_text())["model"]
+    reached = found["tolerance"].to_numpy() / TOLERANCE * manifest["deviation"]
+    close = int((found["margin"].to_numpy() < reached).sum())
+    assert [int(part) for part in told.groups()] == [
+        manifest["deviation_of"], manifest["deviation_of"] + 1, close, found.num_rows,
+    ]  # fmt: skip
+    assert 0 < close < found.num_rows
+
+
+def test_more_answers_are_compared_in_half_precision_where_that_costs_little() -> None:
+    model, many = build_new("llama"), pack([([1, 2, 3, token, 5], 4) for token in range(90)])
+    few = pack([([token] * 60, 4) for token in range(40)])
+    assert len(spot_sample(model, many)) <= 4
+    model.to(torch.bfloat16)
+    assert len(spot_sample(model, many)) <= 4
+    assert len(spot_sample(model, pack([([one, two, 3], 2) for one in range(50) for two in range(50)]))) == 16
+    assert len(spot_sample(model, few)) <= 4
+    longest = pack([*(([1, 2, token], 2) for token in range(90)), ([5] * 70, 4), ([1, 2, 3, 4], 2)])
+    assert int(np.argmax(longest.lengths)) in spot_sample(model, longest)
 
 
 def test_an_engine_that_does_not_exist_is_a_mistake(harness: Commands, project: Project) -> None:

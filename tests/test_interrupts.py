@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import Outcome, outcome, start
-from conftest import Project
+from conftest import MOOD_TASK, Project
 
 from harness import interrupts
 from harness.background import Ahead, Background
@@ -194,8 +194,8 @@ STUCK = {
     ),
     "predict": (("predict", "data/mood/test.jsonl", "--task", "mood", "--prompt", "plain"), "harness.predict.read_text",
                 None),
-    "leaderboard": (("leaderboard",), "harness.api.stored_runs", None),
-    "breakeven": (("breakeven",), "harness.breakeven.stored.read", None),
+    "leaderboard": (("leaderboard",), "harness.run_store.stored_runs", None),
+    "breakeven": (("breakeven",), "harness.run_store.stored_runs", None),
     "compare": (("compare", "a", "b"), "harness.compare.find_run", None),
     "show": (("show", "mood", "--data-dir", "data"), "harness.preview.preview", None),
     "fetch": (("fetch", "--tasks", "sst2"), "harness.hub.reachable", None),
@@ -208,6 +208,7 @@ STUCK = {
 @pytest.mark.parametrize("stuck", STUCK)
 def test_every_command_ends_soon_in_one_line(project: Project, stuck: str, name: signal.Signals) -> None:
     arguments, function, listed = STUCK[stuck]
+    project.write("tasks/mood.yaml", MOOD_TASK.replace("report: test", 'select: "train[-16:]", report: test'))
     driver = project.write(
         "driver.py",
         f"""

@@ -21,7 +21,7 @@ from harness.baselines.options import BaselineOptions
 from harness.baselines.texts import joined
 from harness.baselines.trained import find_trained
 from harness.errors import HarnessError
-from harness.progress import QuietReporter, Reporter
+from harness.progress import QuietReporter, Reporter, duration
 from harness.records import digest
 from harness.run_store import Manifest, RunFolder
 from harness.scoring import versions
@@ -96,6 +96,7 @@ def _finish(
             encoder.embed(list(needed))
         manifest.seconds["embedding"] = round(time.monotonic() - begin, 3)
     finished = []
+    begin = time.monotonic()
     with reporter.track("training", len(cells), "cells") as advance:
         for cell, signature, found in zip(cells, signatures, known, strict=True):
             interrupts.check()
@@ -104,6 +105,9 @@ def _finish(
     reused = sum(one.reused for one in finished)
     if reused:
         reporter.remark(f"{reused} of {len(finished)} cells were trained before and are read")
+    if reused < len(finished):
+        count = len(finished) - reused
+        reporter.remark(f"{count} cell{'s' * (count > 1)} trained and scored in {duration(time.monotonic() - begin)}")
     return finished
 
 

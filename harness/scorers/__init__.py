@@ -6,7 +6,7 @@ each input, and is what the others are compared with. ``Engines`` finds out whic
 
 from harness.scorers.base import Scorer
 from harness.scorers.expand import ExpandScorer
-from harness.scorers.probe import CANDIDATES, ENGINES, EngineName, Engines, borders, spot_check
+from harness.scorers.probe import CANDIDATES, ENGINES, EngineName, Engines, borders, spot_check, spot_sample
 from harness.scorers.rows import RowScorer
 from harness.scorers.tree import TreeScorer
 
@@ -21,4 +21,5 @@ __all__ = [
     "TreeScorer",
     "borders",
     "spot_check",
+    "spot_sample",
 ]

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
+from harness import columns
 from harness.columns import Requests, Scores
 from harness.errors import ModelError, failure
 from harness.model_config import text_config
@@ -37,9 +39,13 @@ TOLERANCE = {"float32": 2e-4, "float64": 2e-4}
 HALF_TOLERANCE = 0.2
 ROUNDING = 1e-5  # nats; never held against a candidate
 # Real requests may differ by this much for each scored token, in nats.
-SPOT_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
+SPOT_TOLERANCE = {"float32": columns.TOLERANCE, "float64": columns.TOLERANCE}
 HALF_SPOT_TOLERANCE = 0.25
 SPOT_REQUESTS = 4
+# In half precision, where the largest difference tells how many predictions are in doubt, more are compared: up to so
+# many, while their tokens are no more than this share of those that the run computes.
+HALF_SPOT_REQUESTS = 16
+HALF_SPOT_SHARE = 0.02
 # Entries of a configuration that name a length beyond which a model works in another way.
 _BORDERS = ("window", "local_attention", "chunk_size", "index_topk", "max_position_embeddings")
 
@@ -209,11 +215,20 @@ def spot_check(choice: Scorer, model: torch.nn.Module, requests: Requests) -> tu
     Returns:
         The largest difference in nats per scored token, and whether it can be accepted.
     """
-    picked = np.linspace(0, len(requests) - 1, SPOT_REQUESTS - 1).astype(np.int64)
-    chosen = requests.take(np.unique([*picked, int(np.argmax(requests.lengths))]))
+    chosen = requests.take(spot_sample(model, requests))
     one, other = _collect(choice, chosen), _collect(RowScorer(model, equal_lengths=True), chosen)
     worst = float((np.abs(one.sums - other.sums) / np.diff(one.offsets)).max())
     return worst, worst <= SPOT_TOLERANCE.get(_dtype(model), HALF_SPOT_TOLERANCE)
+
+
+def spot_sample(model: torch.nn.Module, requests: Requests) -> npt.NDArray[np.int64]:
+    """Which requests are compared with plain rows: some from the first to the last, and the longest one."""
+    lengths, count = requests.lengths, SPOT_REQUESTS
+    if _dtype(model) not in SPOT_TOLERANCE:
+        affordable = HALF_SPOT_SHARE * plan_requests(requests).n_nodes / float(lengths.mean())
+        count = min(max(count, int(affordable)), HALF_SPOT_REQUESTS)
+    picked = np.linspace(0, len(requests) - 1, count - 1).astype(np.int64)
+    return np.unique([*picked, int(np.argmax(lengths))])
 
 
 def _collect(scorer: Scorer, requests: Requests) -> Scores:
