@@ -3,6 +3,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pandas import DataFrame
+
 from harness import learning_curves as learning_curves
 from harness import paired as paired
 from harness import power as power
@@ -74,7 +76,7 @@ def baseline(
     reporter: Reporter | None = ...,
 ) -> Result: ...
 def predict(
-    text: Path | str,
+    text: Path | str | Sequence[object] | DataFrame,
     *,
     model: str = ...,
     shots: int | str | Sequence[int] = ...,

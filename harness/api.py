@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.api_results import Choice, Comparison, Labels, Leaderboard, PromptView, Result, Worth
 from harness.baselines import BaselineOptions, run_baselines
@@ -17,7 +17,7 @@ from harness.breakeven import selection_labels as labels_of_selection
 from harness.compare import pairs, read_side
 from harness.errors import HarnessError, UsageError
 from harness.options import RunOptions, listed
-from harness.predict import predict_with_baseline, predict_with_prompt
+from harness.predict import Texts, predict_with_baseline, predict_with_prompt
 from harness.preview import preview
 from harness.progress import Reporter, default_reporter
 from harness.run_store import stored_run, stored_runs
@@ -25,6 +25,9 @@ from harness.runner import run as run_grid
 from harness.select import select as choose_prompt
 from harness.shots import choose_order
 from harness.signatures import with_options
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = [
     "Choice",
@@ -157,7 +160,7 @@ def breakeven(
 
 @with_options(RunOptions, without=_OF_GRIDS)
 def predict(
-    text: Path | str,
+    text: Path | str | Sequence[object] | DataFrame,
     *,
     run: str | None = None,
     task: str | None = None,
@@ -168,7 +171,7 @@ def predict(
     """Label new text, as ``harness predict`` does, with a prompt or with a trained baseline.
 
     Args:
-        text: a file of texts.
+        text: a file's name; or a list of texts, or of mappings with the task's columns; or a DataFrame with them.
         run: a trained baseline, such as ``"latest:method=tfidf,labels_used=256,seed=0"``.
         task: with a prompt, its task; ``prompt`` is ``plain``, else the first, unless it is named.
 
@@ -182,11 +185,11 @@ def predict(
         if superfluous:
             raise UsageError(f"run={run!r} names all that is needed; leave out {superfluous[0]}")
         known = RunOptions.read({"tasks": "any", **options})
-        return Labels(predict_with_baseline(str(text), run, known.results, known.include_path, reporter))
+        return Labels(predict_with_baseline(_texts(text), run, known.results, known.include_path, reporter))
     if task is None:
         raise UsageError("name a trained baseline with run=, or a prompt with task=")
     named = {"prompts": prompt} if prompt is not None else {}
-    return Labels(predict_with_prompt(str(text), {"tasks": task, **named, **options}, reporter))
+    return Labels(predict_with_prompt(_texts(text), {"tasks": task, **named, **options}, reporter))
 
 
 @with_options(RunOptions, without=(*_OF_GRIDS, "rule", "calibrate", "demo_order", "results", "dtype", "model_arg"))
@@ -199,6 +202,12 @@ def show(
         HarnessError: an unknown name, or an item that is not there.
     """
     return PromptView(preview(task, prompt, item, options, reporter or default_reporter()))
+
+
+def _texts(text: Any) -> Texts:
+    if isinstance(text, str | Path):
+        return str(text)
+    return list(text.to_dict("records") if hasattr(text, "columns") else text)
 
 
 def _warn(line: str) -> None:

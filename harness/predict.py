@@ -36,6 +36,8 @@ from harness.templates import default_prompt, find_templates, load_templates
 from harness.text_files import MAX_BYTES, UserFile
 
 _LINES = "lines"
+_GIVEN = "the texts given"
+Texts = str | Sequence[object]  # a file's name, or rows: mappings or texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,12 @@ class LabelledText:
 
 
 def predict_with_baseline(
-    text: str, run: str, results: Path, include_path: Sequence[Path], reporter: Reporter
+    text: Texts, run: str, results: Path, include_path: Sequence[Path], reporter: Reporter
 ) -> list[LabelledText]:
-    """Label a file (``-``: standard input) with the trained baseline that ``RUN[:key=value,...]`` names.
+    """Label texts, or a file of them (``-``: standard input), with the trained baseline that ``run`` names.
+
+    Args:
+        run: ``RUN[:key=value,...]``.
 
     Raises:
         UsageError: there is no such run or baseline, or several.
@@ -70,8 +75,8 @@ def predict_with_baseline(
     return _labelled(rows, [trained.labels] * len(rows), trained.scores(examples))
 
 
-def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter) -> list[LabelledText]:
-    """Label a file with one prompt: its template, demonstrations and model, scored as ``harness run`` does.
+def predict_with_prompt(text: Texts, typed: Mapping[str, Any], reporter: Reporter) -> list[LabelledText]:
+    """Label texts, or a file of them, with one prompt: a template, demonstrations and a model, as ``harness run`` does.
 
     Args:
         typed: options of a run, of one value each: ``tasks``, ``prompts``, ``shots``, ``demo_seeds``, ``model`` ...;
@@ -105,7 +110,7 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
     else:
         split: Role = options.split
         ids = {split: digest([item.item_id for item in items])}
-        data = TaskData(task, "given", text, None, {split: tuple(items)}, ids, 0)
+        data = TaskData(task, "given", text if isinstance(text, str) else _GIVEN, None, {split: tuple(items)}, ids, 0)
     demos = planner.of(data, items)
     (seed,) = demos.seeds(shots)
     orders = demos.orders(shots, seed, templates[0])
@@ -127,8 +132,8 @@ def predict_with_prompt(text: str, typed: Mapping[str, Any], reporter: Reporter)
     return _labelled(rows, [item.options for item in items], scores)
 
 
-def read_text(name: str, task: Task) -> list[Row]:
-    """New rows of a task from a file, or from standard input for ``-``.
+def read_text(text: Texts, task: Task) -> list[Row]:
+    """New rows of a task: given ones, or those of a file, or of standard input for ``-``.
 
     They may be of any format of a task's data, with the task's columns or its fields by their names. Where the task
     reads one column, a ``.txt`` file or standard input may hold plain lines; how it begins tells.
@@ -136,11 +141,13 @@ def read_text(name: str, task: Task) -> list[Row]:
     Raises:
         DataError: it cannot be read, holds nothing, or has a malformed line.
     """
-    if name == "-":
+    if not isinstance(text, str):
+        return [_renamed(row, task) for row in _given(text, task)]
+    if text == "-":
         file = UserFile("standard input", sys.stdin.buffer.read(MAX_BYTES + 1), DataError)
         found = _format_by_content(file, task)
     else:
-        path = Path(name).expanduser()
+        path = Path(text).expanduser()
         file = UserFile(path, error=DataError)
         file.head()  # whether it can be read, before its name is judged
         plain = stem_and_suffix(path.name)[1] in ("txt", "text")
@@ -151,6 +158,23 @@ def read_text(name: str, task: Task) -> list[Row]:
     if not rows:
         raise file.wrong("holds no row")
     return [_renamed(row, task) for row in rows]
+
+
+def _given(texts: Sequence[object], task: Task) -> list[Row]:
+    """A mapping holds the task's columns; a text is that of the one column, where there is one."""
+    if not texts:
+        raise DataError(_GIVEN, "there is none")
+    wanted = _columns(task)
+    rows = []
+    for number, text in enumerate(texts, start=1):
+        if isinstance(text, Mapping):
+            rows.append(Row(dict(text), f"{_GIVEN}:{number}"))
+        elif isinstance(text, str) and len(wanted) == 1:
+            rows.append(Row({wanted[0]: text}, f"{_GIVEN}:{number}"))
+        else:
+            what = f"a mapping with the columns {', '.join(wanted)}" if len(wanted) > 1 else "a text or a mapping"
+            raise DataError(_GIVEN, f"must be {what}, not {str(text)[:40]!r}", number)
+    return rows
 
 
 def _format_by_content(file: UserFile, task: Task) -> str:

@@ -283,6 +283,12 @@ def test_predict_labels_with_a_prompt_or_a_baseline(given: dict[str, Any], proje
     harness.baseline(tasks="mood", methods="majority", sizes=8, seeds=0, data_dir="data")
     of_baseline = harness.predict(project.root / "new.jsonl", run="latest:method=majority")
     assert len(of_baseline.table) == 2
+    texts = ["The room was dull.", "A lovely song."]
+    for same in (texts, [{"text": text} for text in texts], pd.DataFrame({"text": texts}), pd.Series(texts)):
+        found = harness.predict(same, task="mood", model=given["model"], data_dir="data")
+        pd.testing.assert_frame_equal(found.table, of_prompt.table)
+    with pytest.raises(HarnessError, match="the texts given:2: must be a text or a mapping, not '3'"):
+        harness.predict(["a", 3], run="latest:method=majority")
     with pytest.raises(UsageError, match="names all that is needed; leave out task"):
         harness.predict("new.jsonl", run="latest", task="mood")
     with pytest.raises(UsageError, match="run=, or a prompt with task="):

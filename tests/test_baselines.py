@@ -14,11 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import normalize
 
 from harness.baselines import METHOD_NAMES, METHODS, stratified_order
 from harness.baselines.base import Floats, Ints, Surroundings, smoothed
 from harness.baselines.choice import choose
+from harness.baselines.embedded import nearest, votes
 from harness.baselines.logistic import Logistic
 from harness.baselines.subsets import doubling_sizes
 from harness.baselines.texts import joined
@@ -153,21 +154,50 @@ def test_knn_equals_scikit_learns() -> None:
     others = made_up_text(40, 5)
     model = METHODS["knn"].make(Surroundings(embed))
     k = model.fit(texts, labels, 2, 0)["k"]
-    known = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(embed(texts), labels)
-    shares = (k * known.predict_proba(embed(others)) + 1 / 2) / (k + 1)
-    np.testing.assert_allclose(np.exp(model.scores(others)), shares)
+
+    def cosines(distances: Floats) -> Floats:
+        return np.maximum(1 - distances, 1e-12)
+
+    known = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=cosines).fit(embed(texts), labels)
+    distances, _ = known.kneighbors(embed(others))
+    total = cosines(distances).sum(1, keepdims=True)
+    shares = (total * known.predict_proba(embed(others)) + 1 / 2) / (total + 1)
+    np.testing.assert_allclose(np.exp(model.scores(others)), shares, atol=1e-6)
 
 
-def test_the_probe_equals_scikit_learns_pipeline() -> None:
+def test_a_tie_of_votes_is_the_nearest_texts_and_not_the_lowest_labels() -> None:
+    likeness = np.array([[0.5, 0.5], [0.5, 0.5], [0.9, 0.4], [0.4, -0.3]])
+    near = np.array([[1, 0], [0, 1], [2, 1], [1, 2]])
+    assert list(votes(near, likeness, 3).argmax(1)) == [1, 0, 2, 1]
+    # Of two texts with the same words and other labels, the one that the draw has first.
+    vectors = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    rows, cosines = nearest(np.array([[1.0, 0.0]]), vectors, 2)
+    assert (rows.tolist(), cosines.tolist()) == ([[0, 1]], [[1.0, 1.0]])
+    np.testing.assert_allclose(np.exp(votes(near, likeness, 3)).sum(1), 1)
+
+
+def test_the_probe_equals_scikit_learns_on_scaled_embeddings_of_length_one() -> None:
     texts, labels = labelled(50)
     others = made_up_text(40, 5)
     model = METHODS["probe"].make(Surroundings(embed))
     strength = model.fit(texts, labels, 2, 0)["C"]
-    known = make_pipeline(StandardScaler(), LogisticRegression(C=strength, tol=1e-8)).fit(
-        embed(texts).astype(float), labels
-    )
-    np.testing.assert_allclose(model.scores(others), known.predict_log_proba(embed(others).astype(float)), atol=1e-4)
+    ours, theirs = (normalize(embed(some).astype(float)) for some in (texts, others))
+    # The trace of the covariance is the mean square distance to the mean. The mean itself goes into the intercept.
+    scale = np.sqrt(np.trace(np.cov(ours.T, bias=True)))
+    known = LogisticRegression(C=strength, tol=1e-9, max_iter=5_000).fit(ours / scale, labels)
+    np.testing.assert_allclose(model.scores(others), known.predict_log_proba(theirs / scale), atol=1e-4)
     assert model.parameters == 6 + 1
+
+
+def test_the_probe_does_not_depend_on_where_all_embeddings_point() -> None:
+    texts, labels = labelled(40)
+
+    def aside(texts: Sequence[str]) -> np.ndarray:
+        """The same, but nearly parallel, as those of many language models are."""
+        return np.hstack([embed(texts), np.full((len(texts), 1), 1e4, np.float32)])
+
+    chosen = [METHODS["probe"].make(Surroundings(e)).fit(texts, labels, 2, 0) for e in (embed, aside)]
+    assert chosen[1]["held_out_accuracy"] >= chosen[0]["held_out_accuracy"] - 0.1
 
 
 @pytest.mark.parametrize("shape", [(30, 80), (80, 30)], ids=["in the space of texts", "of features"])
@@ -231,17 +261,39 @@ def fixed(scores: dict[int, float]) -> Callable[[Ints, Ints, Sequence[int]], lis
 
 
 def test_the_best_value_is_chosen_and_of_equal_accuracy_the_likelier() -> None:
-    labels = np.array([1, 1, 1, 0, 0, 1])
+    labels = np.array([1, 1, 1, 0, 0, 1])  # four of one label, two of the other
     value, told = choose("C", [1, 2, 3], 9, labels, 0, fixed({1: 0.9, 2: 0.66, 3: 0.2}))
     assert value == 2
     assert told["held_out_accuracy"] == pytest.approx(4 / 6)
-    assert told["chosen_by"] == "2-fold cross-validation"
+    assert told["chosen_by"] == "4-fold cross-validation"
 
 
-def test_one_example_of_a_label_leaves_the_default() -> None:
-    value, told = choose("C", [1, 2], 9, np.array([0, 0, 0, 1]), 0, fixed({}))
-    assert (value, told["further_labels"]) == (9, 0)
-    assert told["chosen_by"].startswith("default")
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ([0, 1, 2], "no label has two examples"),
+        ([1, 1, 1], "there is one label only"),
+        ([0], "there is one label only"),
+    ],
+)
+def test_where_nothing_can_be_held_out_the_default_is_left(labels: list[int], why: str) -> None:
+    value, told = choose("C", [1, 2], 9, np.array(labels), 0, fixed({}))
+    assert (value, told["further_labels"], told["chosen_by"]) == (9, 0, f"default: {why}")
+
+
+def test_a_label_with_one_example_is_always_trained_on() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    seen: list[int] = []
+
+    def attempt(train: Ints, held: Ints, values: Sequence[int]) -> list[Floats]:
+        assert set(labels[train]) == {0, 1, 2}
+        assert sorted([*train, *held]) == list(range(6))
+        seen.extend(held)
+        return [np.log(np.eye(3)[labels[held] if value == 2 else (labels[held] + 1) % 3] + 1e-9) for value in values]
+
+    value, told = choose("C", [1, 2], 9, labels, 0, attempt)
+    assert (value, told["held_out_accuracy"], told["chosen_by"]) == (2, 1.0, "3-fold cross-validation")
+    assert sorted(seen) == [0, 1, 2, 4, 5]
 
 
 def test_scripts_without_spaces_are_told_by_their_words() -> None:

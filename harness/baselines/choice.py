@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,17 +24,15 @@ def choose(
     """The value with the best accuracy on held-out folds (of equals the best log-likelihood, then the first), and how
     it was chosen.
 
-    There are five folds, or as many as the rarest label among ``labels`` has examples; where that is one, or only one
-    label is there, the default is taken.
+    Labels with two examples or more are held out, in five folds, or as many as the most frequent label has examples;
+    those with one are always trained on. Where no label has two, or only one label is there, the default is taken.
     """
-    from sklearn.model_selection import StratifiedKFold
-
-    counts = np.bincount(labels)
-    folds = min(MOST_FOLDS, int(counts[counts > 0].min()))
     told: dict[str, Any] = {"further_labels": 0}
-    if folds < 2 or (counts > 0).sum() < 2:
-        return default, {name: default, "chosen_by": "default: a label has one example only", **told}
-    splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros((len(labels), 1)), labels))
+    splits = _folds(labels, seed)
+    if not splits:
+        why = "no label has two examples" if len(np.unique(labels)) > 1 else "there is one label only"
+        return default, {name: default, "chosen_by": f"default: {why}", **told}
+    folds = len(splits)
     if len(labels) >= ONE_FOLD_FROM:
         splits = splits[:1]
     right, likelihood = np.zeros(len(values)), np.zeros(len(values))
@@ -46,3 +45,20 @@ def choose(
     how = f"{folds}-fold cross-validation" if len(splits) > 1 else "one held-out fold of five"
     accuracy = float(right[best] / sum(len(held) for _, held in splits))
     return values[best], {name: values[best], "chosen_by": how, "held_out_accuracy": accuracy, **told}
+
+
+def _folds(labels: Ints, seed: int) -> list[tuple[Ints, Ints]]:
+    """Rows to train on and rows to hold out, stratified. No fold holds out all examples of a label."""
+    from sklearn.model_selection import StratifiedKFold
+
+    counts = np.bincount(labels)
+    repeated = np.flatnonzero(counts[labels] >= 2)
+    if not len(repeated) or (counts > 0).sum() < 2:
+        return []
+    folds = min(MOST_FOLDS, int(counts.max()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # some folds lack it, which is right
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        parts = list(splitter.split(np.zeros((len(repeated), 1)), labels[repeated]))
+    everything = np.arange(len(labels))
+    return [(np.setdiff1d(everything, repeated[held]), repeated[held]) for _, held in parts]

@@ -1,4 +1,7 @@
-"""Classifiers on frozen embeddings, the mean-pooled hidden states of an encoder: nearest neighbours, and a probe."""
+"""Classifiers on the embeddings of a frozen encoder: nearest neighbours, and a probe.
+
+Their settings are those that did best over many tasks (``python -m benchmarks.baselines``).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,17 @@ from harness.baselines.logistic import Logistic
 
 NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 DEFAULT_NEIGHBOURS = 1
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)
-DEFAULT_STRENGTH = 0.01
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+DEFAULT_STRENGTH = 10.0
 _BLOCK = 512  # texts compared at once
+_TIE = 1e-9
 
 
 class Neighbours:
-    """The k training texts with the greatest cosine vote; label shares are (votes + 1 / classes) / (k + 1)."""
+    """The k training texts with the greatest cosine vote, each with its cosine, or not at all where that is below 0.
+
+    Label shares are (sum of votes + 1 / classes) / (sum of all + 1). Of equal sums, that of the nearest text wins.
+    """
 
     parameters = 0
 
@@ -34,8 +41,8 @@ class Neighbours:
         vectors = unit(self._embed(texts))
 
         def attempt(train: Ints, held: Ints, values: Sequence[Any]) -> list[Floats]:
-            near = nearest(vectors[held], vectors[train], max(values))
-            return [votes(labels[train][near[:, :k]], n_classes) for k in values]
+            near, likeness = nearest(vectors[held], vectors[train], max(values))
+            return [votes(labels[train][near[:, :k]], likeness[:, :k], n_classes) for k in values]
 
         folded = max(1, len(labels) // 2)  # the smallest training side of a fold
         values = [k for k in NEIGHBOURS if k <= folded]
@@ -44,8 +51,8 @@ class Neighbours:
         return told
 
     def scores(self, texts: Sequence[str]) -> Floats:
-        near = nearest(unit(self._embed(texts)), self._vectors, self._k)
-        return votes(self._labels[near], self._classes)
+        near, likeness = nearest(unit(self._embed(texts)), self._vectors, self._k)
+        return votes(self._labels[near], likeness, self._classes)
 
     def save(self, folder: Path) -> None:
         counts = np.array([self._k, self._classes])
@@ -59,12 +66,16 @@ class Neighbours:
 
 
 class Probe:
-    """Every dimension to mean 0 and deviation 1 (of the training set), then logistic regression."""
+    """Embeddings at length one, less their mean over the training set, then logistic regression.
+
+    They are scaled to a mean square distance of 1 from that mean, so that a penalty means the same whatever the
+    encoder, also where all its embeddings point in about one direction.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         self._embed = around.encoder
         self._mean: Floats = np.zeros(0)
-        self._scale: Floats = np.zeros(0)
+        self._scale = 1.0
         self._model: Logistic | None = None
 
     @property
@@ -73,38 +84,38 @@ class Probe:
         return self._model.parameters
 
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
-        vectors = self._embed(texts).astype(np.float64)
+        vectors = unit(self._embed(texts))
 
         def attempt(train: Ints, held: Ints, values: Sequence[Any]) -> list[Floats]:
-            mean, scale = standard(vectors[train])
+            mean, scale = spread(vectors[train])
             ours, others = (vectors[train] - mean) / scale, (vectors[held] - mean) / scale
             models = Logistic.path(ours, labels[train], n_classes, values)
             return [model.log_probabilities(others) for model in models]
 
         strength, told = choose("C", STRENGTHS, DEFAULT_STRENGTH, labels, seed, attempt)
-        self._mean, self._scale = standard(vectors)
+        self._mean, self._scale = spread(vectors)
         self._model = Logistic.fit((vectors - self._mean) / self._scale, labels, n_classes, strength)
         return told
 
     def scores(self, texts: Sequence[str]) -> Floats:
         assert self._model is not None
-        return self._model.log_probabilities((self._embed(texts).astype(np.float64) - self._mean) / self._scale)
+        return self._model.log_probabilities((unit(self._embed(texts)) - self._mean) / self._scale)
 
     def save(self, folder: Path) -> None:
         assert self._model is not None
-        write_arrays(folder / "model.npz", {**self._model.arrays(), "mean": self._mean, "scale": self._scale})
+        write_arrays(
+            folder / "model.npz", {**self._model.arrays(), "mean": self._mean, "scale": np.array([self._scale])}
+        )
 
     def load(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.npz")
-        self._mean, self._scale, self._model = arrays["mean"], arrays["scale"], Logistic.of(arrays)
+        self._mean, self._scale, self._model = arrays["mean"], float(arrays["scale"][0]), Logistic.of(arrays)
 
 
-def standard(vectors: Floats) -> tuple[Floats, Floats]:
-    """Mean and deviation of each dimension, as of scikit-learn's StandardScaler: 1 where a dimension is constant."""
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler().fit(vectors)
-    return np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+def spread(vectors: Floats) -> tuple[Floats, float]:
+    """The mean of vectors, and the root of their mean square distance to it: 1 where they are all the same."""
+    mean = vectors.mean(axis=0)
+    return mean, float(np.sqrt(((vectors - mean) ** 2).sum(axis=1).mean())) or 1.0
 
 
 def unit(vectors: Any) -> Floats:
@@ -114,17 +125,19 @@ def unit(vectors: Any) -> Floats:
     return np.asarray(np.divide(table, lengths, out=np.zeros_like(table), where=lengths > 0))
 
 
-def nearest(queries: Floats, vectors: Floats, k: int) -> Ints:
-    """Rows of ``vectors`` by falling likeness to each query, the earlier of equals first; shape [n queries, k]."""
-    found = [
-        np.argsort(-(queries[start : start + _BLOCK] @ vectors.T).round(12), axis=1, kind="stable")[:, :k]
-        for start in range(0, len(queries), _BLOCK)
-    ]
-    return np.concatenate(found) if found else np.zeros((0, k), np.int64)
+def nearest(queries: Floats, vectors: Floats, k: int) -> tuple[Ints, Floats]:
+    """Rows of ``vectors`` by falling cosine to each query, of equals the earlier first, and cosines; shape [n, k]."""
+    rows, cosines = [np.zeros((0, k), np.int64)], [np.zeros((0, k))]
+    for start in range(0, len(queries), _BLOCK):
+        likeness = (queries[start : start + _BLOCK] @ vectors.T).round(12)
+        rows.append(np.argsort(-likeness, axis=1, kind="stable")[:, :k])
+        cosines.append(np.take_along_axis(likeness, rows[-1], axis=1))
+    return np.concatenate(rows), np.concatenate(cosines)
 
 
-def votes(labels: Ints, n_classes: int) -> Floats:
-    """Log shares of the labels of neighbours; ``labels`` has shape [n, k], the result [n, n_classes]."""
-    k = labels.shape[1]
-    counts = (labels[:, :, None] == np.arange(n_classes)).sum(1)
-    return np.asarray(np.log((counts + 1 / n_classes) / (k + 1)))
+def votes(labels: Ints, likeness: Floats, n_classes: int) -> Floats:
+    """Log shares of the labels of neighbours, the nearest first; both have shape [n, k], the result [n, n_classes]."""
+    weights = np.maximum(likeness, 0)
+    weights[:, 0] += _TIE  # of equal sums the nearest wins, not the label with the lowest id
+    sums = (weights[:, :, None] * (labels[:, :, None] == np.arange(n_classes))).sum(1)
+    return np.asarray(np.log((sums + 1 / n_classes) / (sums.sum(1, keepdims=True) + 1)))

@@ -56,6 +56,8 @@ class Logistic:
                 # At the limits of rounding nothing moves any more, which both warn of.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 warnings.filterwarnings("ignore", "(?i).*line search")
+                # With few examples nearly each may have a label of its own.
+                warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
                 model.fit(seen, labels)
             weights, bias = model.coef_.T, model.intercept_
             if basis is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +44,34 @@ def run_command(
     told = reporter.notices if chosen == "json" else []  # otherwise they stand on standard error already
     print_rows(rows, chosen, [*told, *notices(rows)])
     if chosen == "table":
-        known = finished.cells[-1].cell.signature
-        where = "".join(
-            f" --{name.replace('_', '-')} {values[name]}"
-            for name in ("data", "data_dir", "demos", "demo_encoder")
-            if name in values
-        )
         click.echo(f"\nstored in {finished.path}", err=True)
-        click.echo(
-            f"next, see what the model saw: harness show {known['task']} --shots {known['shots']}{where}", err=True
-        )
+        told_of = [cell.cell.signature for cell in finished.cells if cell.cell.signature["control"] is None]
+        click.echo(f"next, see what the model saw: {_show_command(told_of[-1], values)}", err=True)
+
+
+# Options of a run that decide what a prompt is, or where it comes from.
+_OF_PROMPTS = (
+    "data", "data_dir", "include_path", "split", "demos", "demo_encoder", "bos", "tokenizer", "revision",
+    "trust_remote_code",
+)  # fmt: skip
+
+
+def _show_command(cell: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The command that shows a prompt of a cell, as one would type it."""
+    folder, _, stem = str(cell["template"]).rpartition("/")
+    words = ["harness", "show", cell["task"], "--prompt", stem if folder == cell["task"] else cell["template"]]
+    words += ["--shots", str(cell["shots"])]
+    words += ["--demo-seed", str(cell["demo_seed"])] if cell["demo_seed"] else []
+    words += ["--model", str(values.get("model", "builtin"))]
+    for name in _OF_PROMPTS:
+        value = values.get(name)
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value not in (None, False):
+            several = value if isinstance(value, tuple | list) else [value]
+            words += [word for one in several for word in (option, str(one))]
+    return shlex.join(words)
 
 
 @click.command("select")
