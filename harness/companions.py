@@ -73,7 +73,7 @@ def domain(
         raise UsageError(f"--calibrate domain: draws words from the pool, and the task {task!r} has none")
     vocabulary = _vocabulary(pool)
     texts = [_random_texts(vocabulary, task, number) for number in range(DOMAIN_TEXTS)]
-    fillers: list[Callable[[str], str]] = [lambda name, text=text: text[name] for text in texts]  # type: ignore[misc]
+    fillers: list[Callable[[str], str]] = [lambda name, text=text: text.get(name, "") for text in texts]  # type: ignore[misc]
     return _contexts(items, demos, renderer, fillers)
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from harness.errors import DataError, TemplateError, suggest
-from harness.records import Example, Role, Unreadable, digest
+from harness.records import Example, Role, Unreadable, digest, plain_text
 from harness.row_files import Row
 from harness.sources import RowSource
 from harness.targets import Target, read_targets
@@ -141,7 +141,7 @@ def normalised(example: Example) -> str:
 
 def normalised_fields(example: Example) -> str:
     """The words of an example's fields; an absent value is empty."""
-    return "\x1f".join("" if value is None else _normalised(str(value)) for value in example.fields.values())
+    return "\x1f".join(_normalised(plain_text(value)) for value in example.fields.values())
 
 
 @lru_cache(maxsize=1024)  # all examples of a task may share them

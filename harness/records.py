@@ -56,6 +56,15 @@ class Example:
     place: str
 
 
+def plain_text(value: object) -> str:
+    """The text of a field's value for what compares texts: a null is no text, and a list or mapping that of its
+    parts."""
+    if isinstance(value, list | tuple | Mapping):
+        parts = value.values() if isinstance(value, Mapping) else value
+        return " ".join(text for part in parts if (text := plain_text(part)))
+    return "" if value is None else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of a prompt that knows what it is."""

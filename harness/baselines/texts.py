@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.records import Example
+from harness.records import Example, plain_text
 
 
 def joined(examples: Iterable[Example]) -> list[str]:
     """The text of each example: its fields in the order of the task file, a line each; an absent value is empty."""
-    return ["\n".join("" if value is None else str(value) for value in e.fields.values()) for e in examples]
+    return ["\n".join(map(plain_text, example.fields.values())) for example in examples]
 
 
 class Vectors:

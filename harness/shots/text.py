@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.records import Example
+from harness.records import Example, plain_text
 
 
 def own_options(pool: Sequence[Example]) -> bool:
@@ -15,7 +15,7 @@ def own_options(pool: Sequence[Example]) -> bool:
 def parts_of(example: Example, *, options: bool) -> list[str]:
     """The fields of an example, and its options where they are asked for, in an order of their own: neither the order
     in which they are listed nor which one is right has a part in likeness."""
-    fields = ["" if value is None else str(value) for value in example.fields.values()]
+    fields = [plain_text(value) for value in example.fields.values()]
     return [*fields, *(sorted(set(example.options)) if options else ())]
 
 
