@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from harness.errors import DataError, TemplateError, suggest
 from harness.records import Example, Role, Unreadable, digest, plain_text
+from harness.repeats import Repeats, find_repeats, told_of_items, told_of_pool
 from harness.row_files import Row
 from harness.sources import RowSource
 from harness.targets import Target, read_targets
@@ -30,7 +31,7 @@ class TaskData:
     """A task's examples by role, and what identifies them.
 
     ``hashes`` covers, for each role, exactly the examples in it; ``duplicates`` is how many rows were taken out of the
-    pool because a reported or selecting item has the same text.
+    pool because a reported or selecting item has the same text. ``repeats`` is of the roles asked for.
     """
 
     task: Task
@@ -40,6 +41,7 @@ class TaskData:
     roles: Mapping[Role, tuple[Example, ...]]
     hashes: Mapping[Role, str]
     duplicates: int
+    repeats: Mapping[Role, Repeats] = field(default_factory=dict)
 
     def role(self, role: Role) -> tuple[Example, ...]:
         return self.roles[role]
@@ -100,11 +102,16 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
             raise DataError(source.location, f"{task.splits[role]!r}, the role {role!r} of {task.name}, holds no row")
     examples = reader.examples(rows)
     removed = 0
+    keys = {
+        role: list(map(normalised, found)) for role, found in examples.items() if "pool" in wanted or role in wanted
+    }
     if "pool" in examples:
-        reported = {normalised(example) for role, found in examples.items() if role != "pool" for example in found}
-        kept = [example for example in examples["pool"] if normalised(example) not in reported]
+        reported = {key for role, found in keys.items() if role != "pool" for key in found}
+        kept = [
+            (example, key) for example, key in zip(examples["pool"], keys["pool"], strict=True) if key not in reported
+        ]
         removed = len(examples["pool"]) - len(kept)
-        examples["pool"] = kept
+        examples["pool"], keys["pool"] = [example for example, _ in kept], [key for _, key in kept]
     return TaskData(
         task=task,
         origin=source.origin,
@@ -113,7 +120,15 @@ def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
         roles={role: tuple(found) for role, found in examples.items()},
         hashes={role: digest(sorted(example.item_id for example in found)) for role, found in examples.items()},
         duplicates=removed,
+        repeats={role: find_repeats(examples[role], keys[role]) for role in examples if role in wanted},
     )
+
+
+def told_of(data: TaskData, split: Role) -> Iterator[str]:
+    """What repeats, and how often, among the items of a role and in the pool: a line for each kind."""
+    yield from told_of_items(data.task.name, data.repeats[split])
+    if "pool" in data.repeats:
+        yield from told_of_pool(data.task.name, data.repeats["pool"])
 
 
 def read_unlabelled(task: Task, rows: Sequence[Row]) -> list[Example]:

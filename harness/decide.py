@@ -61,11 +61,12 @@ def predict(
     for index, (item, shots) in enumerate(zip(items, cell.shots, strict=True)):
         row = scores[index, : len(item.options)]
         fits = index not in cell.too_long
-        best = int(np.argmax(row))
-        second = np.delete(row, best).max() if fits else row[best]
-        margin = 0.0 if second == row[best] else float(row[best] - second)  # both may be -inf
+        best, others = _best(item, row)
+        first = row.max()
+        second = row[others].max() if fits and others else first
+        margin = 0.0 if second == first else float(first - second)  # both may be -inf
         uncertain = moves[index, : len(item.options)]
-        tolerance = float(uncertain[best] + np.delete(uncertain, best).max()) if fits else 0.0
+        tolerance = float(uncertain[best] + uncertain[others or [best]].max()) if fits else 0.0
         status: Status = "too_long" if not fits else "tie" if margin == 0.0 else "ok"
         predictions.append(
             Prediction(
@@ -82,6 +83,19 @@ def predict(
             )
         )
     return predictions
+
+
+def _best(item: Example, row: Floats) -> tuple[int, list[int]]:
+    """The label with the highest score, and those that are other answers.
+
+    Options of the same text are one answer, and the right one if one of them is.
+    """
+    best = int(np.argmax(row))
+    answer = item.options[best]
+    same = [label for label, option in enumerate(item.options) if option == answer]
+    if item.gold in same:
+        best = item.gold
+    return best, [label for label in range(len(row)) if label not in same]
 
 
 def _calibrated(

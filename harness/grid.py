@@ -18,7 +18,7 @@ from harness.columns import Requests
 from harness.combinations import LeftOut, controls, numbers_of_shots, readings
 from harness.companions import Companion, contextual, domain, null, premise
 from harness.controls import control_seed, controlled_demos, controlled_items
-from harness.data import TaskData, limited, load_data
+from harness.data import TaskData, limited, load_data, told_of
 from harness.decide import Beside
 from harness.demo_plan import CellDemos, DemoPlanner
 from harness.encode import EncodedCell, Encoder
@@ -157,6 +157,8 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
             reporter.notice(
                 f"{task.name}: {found} a reported item and {'is' if data.duplicates == 1 else 'are'} not used"
             )
+        for told in told_of(data, options.split):
+            reporter.notice(told)
         items = limited(data.role(options.split), options.limit, options.seed)
         read = {template: readings(options, task, template, items, left_out) for template in templates}
         templates = [template for template in templates if read[template]]

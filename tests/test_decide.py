@@ -26,8 +26,9 @@ def decide(
     options: Sequence[int] = (2,),
     too_long: Sequence[int] = (),
     shots: int = 0,
+    answers: tuple[str, ...] = (),
 ) -> list[Prediction]:
-    """Predictions of items with ``options`` answers each, whose gold is 0."""
+    """Predictions of items with ``options`` answers each, in other words or ``answers``; their gold is 0."""
     texts = list(words or ["word"] * len(rows))
     candidates = Candidates(
         item=np.array([item for item, _, _ in rows], np.int64),
@@ -39,7 +40,7 @@ def decide(
     )
     keys = np.zeros((len(rows), KEY_BYTES), np.uint8)
     cell = EncodedCell((shots,) * len(options), candidates, keys, frozenset(too_long), 0)
-    items = [Example(f"i{n}", {}, ("x",) * size, 0, f"c{n}", "") for n, size in enumerate(options)]
+    items = [Example(f"i{n}", {}, answers or tuple("abcdef"[:size]), 0, f"c{n}", "") for n, size in enumerate(options)]
     return predict(items, cell, np.array([score for _, _, score in rows]), rule)
 
 
@@ -201,3 +202,30 @@ def test_no_difference_within_the_tolerance_of_scores_moves_a_margin_beyond_its_
 def test_a_prediction_carries_what_tables_need() -> None:
     (found,) = decide([(0, 0, -2.0), (0, 1, -1.0)])
     assert (found.item_id, found.unit, found.cluster, found.gold, found.correct) == ("i0", 0, "c0", 0, False)
+
+
+@pytest.mark.parametrize(
+    ("scores", "prediction", "status", "margin"),
+    [
+        ((-1.0, -2.0, -1.0), 0, "ok", 1.0),  # the second "oak" is the first one, which is right
+        ((-1.5, -2.0, -1.0), 0, "ok", 1.0),  # as with letters, where equal options have scores of their own
+        ((-2.0, -1.0, -2.0), 1, "ok", 1.0),
+        ((-1.0, -1.0, -1.0), 0, "tie", 0.0),
+    ],
+)
+def test_equal_options_are_one_answer(scores: tuple[float, ...], prediction: int, status: str, margin: float) -> None:
+    rows = [(0, label, score) for label, score in enumerate(scores)]
+    (found,) = decide(rows, options=(3,), answers=("oak", "elm", "oak"))
+    assert (found.prediction, found.status, found.margin) == (prediction, status, pytest.approx(margin))
+
+
+def test_an_equal_option_that_comes_first_is_right_as_well() -> None:
+    """The gold option may be the later one of two."""
+    items = [Example("i", {}, ("oak", "elm", "oak"), 2, None, "")]
+    candidates = Candidates(
+        item=np.zeros(3, np.int64), label=np.arange(3, dtype=np.int32), word=np.array(["oak"] * 3, np.object_),
+        n_tokens=np.ones(3, np.int32), n_chars=np.full(3, 3, np.int32), n_bytes=np.full(3, 3, np.int32),
+    )  # fmt: skip
+    cell = EncodedCell((0,), candidates, np.zeros((3, KEY_BYTES), np.uint8), frozenset(), 0)
+    (found,) = predict(items, cell, np.array([-1.0, -2.0, -1.0]), "char")
+    assert (found.prediction, found.status, found.correct) == (2, "ok", True)

@@ -18,7 +18,7 @@ LAYERS = """
 errors records terminal
 files text_files hub search_path strict_yaml interrupts background peak_memory limited tokenizer_probe
 memo name_patterns stored_json manifest
-words
+words repeats
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics statistics learning_curves seed_samples label_worth
 paired power variance prompteval reliability sequential columns rules plan calibrate

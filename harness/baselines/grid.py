@@ -9,7 +9,7 @@ from harness import interrupts
 from harness.baselines.options import BaselineOptions
 from harness.baselines.registry import METHODS, Method
 from harness.baselines.subsets import doubling_sizes, stratified_order
-from harness.data import TaskData, limited, load_data
+from harness.data import TaskData, limited, load_data, told_of
 from harness.errors import HarnessError, UsageError
 from harness.progress import Reporter
 from harness.records import Example, Role
@@ -57,6 +57,8 @@ def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[Pla
             reporter.notice(f"task {task.name}: {task.path} is used instead of {catalogue.shadowed[task.name]}")
         roles: set[Role] = {options.split, "pool"}
         data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
+        for told in told_of(data, options.split):
+            reporter.notice(told)
         pool = _guarded(data, options.split, reporter)
         sizes = _sizes(options, task.name, len(pool))
         items = limited(data.role(options.split), options.limit, options.seed)
