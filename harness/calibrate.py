@@ -37,11 +37,12 @@ def content_free_prior(scores: Floats) -> Floats:
     """log p_cf, shape [labels], from the label scores of m content-free inputs, shape [m, labels].
 
     Label probabilities are averaged before they are normalised, so that an input under which all labels are unlikely
-    counts for little.
+    counts for little. An input that could not be scored has -inf; if none could, all labels are alike.
     """
     from scipy.special import log_softmax, logsumexp
 
-    return log_softmax(logsumexp(scores, axis=0))
+    sums = logsumexp(scores, axis=0)
+    return log_softmax(sums if np.isfinite(sums).any() else np.zeros_like(sums))
 
 
 def contextual(scores: Floats, prior: Floats) -> Floats:

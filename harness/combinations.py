@@ -50,7 +50,12 @@ def numbers_of_shots(options: RunOptions, task: Task, left_out: LeftOut) -> list
 
 
 def readings(
-    options: RunOptions, task: Task, template: Template, items: Sequence[Example], left_out: LeftOut
+    options: RunOptions,
+    task: Task,
+    template: Template,
+    items: Sequence[Example],
+    pool: Sequence[Example],
+    left_out: LeftOut,
 ) -> tuple[Reading, ...]:
     """The rules and calibrations asked for, of one template, in the order asked for."""
     rules = [rule for rule in options.rule or (task.primary_rule,) if not _senseless_rule(rule, template, items[0])]
@@ -60,7 +65,7 @@ def readings(
             left_out.add(f"the rule {rule}", template.name, why)
     calibrations = []
     for name in options.calibrate:
-        where, why = _senseless_calibration(name, task, template, items)
+        where, why = _senseless_calibration(name, task, template, items, pool)
         if why:
             left_out.add(f"{name} calibration", where, why)
         else:
@@ -117,7 +122,7 @@ def _senseless_rule(rule: RuleName, template: Template, item: Example) -> str:
 
 
 def _senseless_calibration(
-    name: CalibrationName, task: Task, template: Template, items: Sequence[Example]
+    name: CalibrationName, task: Task, template: Template, items: Sequence[Example], pool: Sequence[Example]
 ) -> tuple[str, str]:
     """Where a calibration makes no sense, and why; nothing where it does."""
     if name == "none":
@@ -127,8 +132,8 @@ def _senseless_calibration(
     if name in TRANSDUCTIVE:
         least = fewest_items(len(task.labels))
         return task.name, f"it needs at least {least} items, not {len(items)}" if len(items) < least else ""
-    if name == "domain" and "pool" not in task.splits:
-        return task.name, "it draws words from the pool, and there is none"
+    if name == "domain" and not pool:
+        return task.name, "it draws words from the pool, which holds nothing"
     scored = template.render(items[0]).after_answer
     for text in CONTENT_FREE:
         try:

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.calibrate import CONTENT_FREE, DOMAIN_TEXTS
-from harness.errors import UsageError
 from harness.records import Example, Prompt, Segment, digest
 from harness.render import Renderer
 from harness.templates import Template
@@ -64,13 +63,7 @@ def domain(
     pool: Sequence[Example],
     task: str,
 ) -> Companion:
-    """Random words of the pool, as many as its texts have on average, after each item's own demonstrations.
-
-    Raises:
-        UsageError: the task has no pool to draw words from.
-    """
-    if not pool:
-        raise UsageError(f"--calibrate domain: draws words from the pool, and the task {task!r} has none")
+    """Random words of the pool, as many as its texts have on average, after each item's own demonstrations."""
     vocabulary = _vocabulary(pool)
     texts = [_random_texts(vocabulary, task, number) for number in range(DOMAIN_TEXTS)]
     fillers: list[Callable[[str], str]] = [lambda name, text=text: text.get(name, "") for text in texts]  # type: ignore[misc]

@@ -22,7 +22,7 @@ from harness.data import TaskData, limited, load_data, told_of
 from harness.decide import Beside
 from harness.demo_plan import CellDemos, DemoPlanner
 from harness.encode import EncodedCell, Encoder
-from harness.errors import UsageError
+from harness.errors import TemplateError, UsageError
 from harness.options import RunOptions
 from harness.progress import Advance, Reporter
 from harness.records import Example, Prompt, Reading, Role
@@ -65,6 +65,29 @@ class EncodedCompanion:
         return Beside(self.cell, sums[self.rows], self.companion.context, self.companion.per_context)
 
 
+@dataclass(slots=True)
+class _Lengths:
+    """How many predictions compare with prompts that are too long for the model."""
+
+    predictions: int = 0
+    shorter: int = 0  # some of their prompts stand after fewer demonstrations
+    lost: int = 0  # some of their prompts do not fit with none
+    uncalibrated: int = 0  # none of their prompts fits
+
+    def told(self, task: str, calibration: str) -> str:
+        """A notice."""
+        told = [f"{task}: some prompts without text, for {calibration} calibration, are too long for the model"]
+        if self.shorter:
+            told.append(
+                f"they show fewer demonstrations than the item's for {self.shorter} of {self.predictions} answers"
+            )
+        if self.lost:
+            told.append(f"they do not fit with none, and are left out, for {self.lost} of {self.predictions} answers")
+        if self.uncalibrated:
+            told.append(f"none is left for {self.uncalibrated} answers, which stay as they are")
+        return "; ".join(told)
+
+
 class EncodedGrid:
     """The cells of a grid as they are encoded, and their distinct requests: cell ``i``'s request ``j`` is row
     ``rows[i][j]`` of them. ``companions[i]`` are what cell ``i`` is compared with, by name.
@@ -78,6 +101,7 @@ class EncodedGrid:
         self.rows: list[npt.NDArray[np.int64]] = []
         self.companions: list[dict[str, EncodedCompanion]] = []
         self._distinct = _Distinct()
+        self._lengths: dict[tuple[str, str], _Lengths] = {}
         self._first = Requests.concatenate([])
         self._later: Ahead[Requests] = Ahead(iter(()))
         self.closed = False
@@ -111,9 +135,12 @@ class EncodedGrid:
         prompts = [renderer.prompt(item, shown) for item, shown in zip(items, demos, strict=True)]
         encoded, requests = encoder.cell(prompts)
         rows, new = self._distinct.rows(requests)
+        # What is compared with stands after the demonstrations that the item kept, should it have lost some for length.
+        kept = [shown[:count] for shown, count in zip(demos, encoded.shots, strict=True)]
         companions, parts = {}, [new]
-        for name, companion in _companions(cell, items, demos, prompts, renderer):
+        for name, companion in _companions(cell, items, kept, prompts, renderer):
             beside, requests = encoder.cell(companion.prompts)
+            self._note_length(cell, encoded, name, companion, beside)
             placed, new = self._distinct.rows(requests)
             companions[name] = EncodedCompanion(beside, placed, companion)
             parts.append(new)
@@ -121,6 +148,36 @@ class EncodedGrid:
         self.rows.append(rows)
         self.companions.append(companions)
         return Requests.concatenate(parts)
+
+    @property
+    def said(self) -> list[str]:
+        """What a reader must know of what was encoded so far."""
+        return [count.told(task, name) for (task, name), count in self._lengths.items() if count.shorter or count.lost]
+
+    def _note_length(
+        self, cell: PlannedCell, encoded: EncodedCell, name: str, companion: Companion, beside: EncodedCell
+    ) -> None:
+        """Count the items whose companions are too long for the model."""
+        if companion.context is None:
+            longer = min(beside.too_long - encoded.too_long, default=None)
+            if longer is not None:
+                raise TemplateError(
+                    cell.template.path,
+                    f"the answers after the {name} are longer than the model can read, though the prompt is not (item"
+                    f" {cell.items[longer].place})",
+                )
+            return
+        count = self._lengths.setdefault((cell.data.task.name, name), _Lengths())
+        fitting = [index for index in range(len(cell.items)) if index not in encoded.too_long]
+        shape = (-1, companion.per_context)
+        pairs = list(enumerate(zip(companion.prompts, beside.shots, strict=True)))
+        lost = np.array([i in beside.too_long for i, _ in pairs]).reshape(shape)
+        shorter = np.array([shots < len(prompt.demo_ids) for _, (prompt, shots) in pairs]).reshape(shape) & ~lost
+        context = companion.context[fitting]
+        count.predictions += len(fitting)
+        count.shorter += int(shorter[context].any(axis=1).sum())
+        count.lost += int(lost[context].any(axis=1).sum())
+        count.uncalibrated += int(lost[context].all(axis=1).sum())
 
     def begin(self, first: Requests, later: Iterator[Requests]) -> None:
         self._first, self._later = first, Ahead(later)
@@ -160,7 +217,8 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
         for told in told_of(data, options.split):
             reporter.notice(told)
         items = limited(data.role(options.split), options.limit, options.seed)
-        read = {template: readings(options, task, template, items, left_out) for template in templates}
+        pool = data.roles.get("pool", ())
+        read = {template: readings(options, task, template, items, pool, left_out) for template in templates}
         templates = [template for template in templates if read[template]]
         if not templates:
             continue

@@ -117,7 +117,7 @@ def predict_with_prompt(text: Texts, typed: Mapping[str, Any], reporter: Reporte
     if len(orders) != 1:
         raise UsageError(f"--demo-order {options.demo_order}: predict takes one order")
     left_out = LeftOut()
-    read = readings(options, task, templates[0], items, left_out)
+    read = readings(options, task, templates[0], items, data.roles.get("pool", ()), left_out)
     if not read:
         raise UsageError(f"nothing is left to evaluate: {left_out.told}")
     cell = PlannedCell(data, items, templates[0], shots, seed, read, None, demos.cell(shots, seed, orders[0]))

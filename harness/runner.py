@@ -121,6 +121,8 @@ class Session:
         """Score and decide; ``split`` is the role whose items the cells hold."""
         with self.clock.stage("scoring"):
             sums = self.scoring.sums(encoded)
+        for told in encoded.said:
+            self.reporter.notice(told)
         finished = []
         with self.clock.stage("deciding"):
             for planned, cell, rows, companions in zip(

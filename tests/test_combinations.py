@@ -234,7 +234,7 @@ def test_shipped_templates_that_score_the_text(project: Project) -> None:
         task = load_task(root / "tasks" / f"{path.parent.name}.yaml")
         item = Example("i", dict.fromkeys(task.fields, "some text"), task.labels or ("a", "b"), 0, None, "")
         options = RunOptions.read({"tasks": task.name, "calibrate": "contextual"})
-        readings(options, task, load_template(path, task), [item], left_out)
+        readings(options, task, load_template(path, task), [item], [item], left_out)
     assert left_out.told == (
         "contextual calibration for ag_news/channel, chnsenticorp/channel, clue_tnews/channel, rte/connective and 2"
         " more (the text is what is scored there, and would be missing); contextual calibration for arc_easy, copa"

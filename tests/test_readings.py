@@ -14,11 +14,18 @@ from commands import Commands
 from conftest import Project
 from naive import score_row
 
-from harness.errors import UsageError
+from harness.companions import domain
+from harness.data import load_data
+from harness.errors import TemplateError, UsageError
 from harness.models import ModelSpec, load_model, locate_model
 from harness.options import RunOptions
 from harness.records import Prediction
+from harness.render import Renderer
 from harness.runner import FinishedCell, FinishedRun, run
+from harness.search_path import SearchPath
+from harness.sources import FolderSource
+from harness.tasks import Catalogue
+from harness.templates import load_template
 from harness.tokenizer import PretrainedTokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -105,18 +112,99 @@ def test_contextual_calibration_asks_the_same_prompt_about_nothing(
     assert len(shown.items) == 20
 
 
+def test_what_is_compared_with_stands_after_the_demonstrations_that_the_item_kept(
+    evaluate: Evaluate, project: Project, tiny_gpt2: Path
+) -> None:
+    """Items of different lengths keep different numbers of demonstrations in 128 positions."""
+    rows = [{"text": "A dull film." + " It was long." * n, "label": n % 2} for n in range(0, 12, 2)]
+    project.write("data/mood/test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    found = evaluate(calibrate="none,contextual", shots=4)
+    kept = cell(found, calibration="contextual").encoded.shots
+    assert len(set(kept)) > 2, kept
+    plain, calibrated = (scores(found, calibration=name) for name in ("none", "contextual"))
+    for index, shots in enumerate(kept):
+        examples = "".join(_demo(found, number) for number in range(shots))
+        probabilities = np.mean(
+            [
+                [np.exp(logprob(tiny_gpt2, f"{examples}Text: {text}\nMood:", f" {word}")) for word in ("bad", "good")]
+                for text in ("N/A", "", "[MASK]")
+            ],
+            axis=0,
+        )
+        p = np.exp(plain[index]) / probabilities
+        assert np.exp(calibrated[index]) == pytest.approx(p / p.sum(), abs=1e-4)
+
+
+def said_of_lengths(harness: Commands, project: Project, model: Path, words: int, shots: int) -> str:
+    """What is said when the texts of the pool are of so many words, and those of the items of one."""
+    project.write_rows("data/mood/train.jsonl", 6, seed=1, change=lambda row: row.update(text="dull " * words))
+    project.write_rows(
+        "data/mood/test.jsonl", 8, seed=2, change=lambda row: row.update(text=f"Fine {row['text'][-4:]}")
+    )
+    options = ("--prompts", "plain", "--calibrate", "none,domain", "--shots", shots, "--model", model)
+    done = harness.ok("run", "--tasks", "mood", "--data-dir", "data", *options)
+    return next((line for line in done.err.splitlines() if "prompts without text" in line), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "shots", "told"),
+    [
+        (10, 1, ""),
+        (60, 1, "they show fewer demonstrations than the item's for 8 of 8 answers"),
+        (
+            200,
+            0,
+            "they do not fit with none, and are left out, for 8 of 8 answers; none is left for 8 answers, which stay as"
+            " they are",
+        ),
+    ],
+)
+def test_prompts_without_text_that_are_too_long_are_told(
+    harness: Commands, project: Project, tiny_gpt2: Path, words: int, shots: int, told: str
+) -> None:
+    before = "mood: some prompts without text, for domain calibration, are too long for the model; "
+    assert said_of_lengths(harness, project, tiny_gpt2, words, shots) == (before + told if told else "")
+
+
+def test_answers_after_nothing_left_as_they_are(evaluate: Evaluate, project: Project) -> None:
+    project.write_rows("data/mood/train.jsonl", 6, seed=1, change=lambda row: row.update(text="dull " * 200))
+    found = evaluate(calibrate="none,domain")
+    plain, calibrated = (scores(found, calibration=name) for name in ("none", "domain"))
+    assert calibrated == pytest.approx(plain - np.logaddexp(plain[:, :1], plain[:, 1:]))
+
+
+def test_a_premise_that_is_too_long_is_named(evaluate: Evaluate, project: Project) -> None:
+    front = f'---\nanswers: [bad, good]\npremise: "{"so " * 200}"\n---\n'
+    project.write("prompts/mood/long.jinja", front + "Text: {{ text }}\nMood: {{ answer }}\n")
+    with pytest.raises(
+        TemplateError, match=r"long\.jinja: the answers after the premise are longer than the model can"
+    ):
+        evaluate(prompts="long", rule="pmi")
+
+
+def test_domain_texts_are_of_words_of_their_scripts(project: Project) -> None:
+    """One row with a space makes no words of the clauses of the others."""
+    texts = iter(["房间很大，服务也很好。", "电影 真的好看", "音乐有点吵。"] * 20)
+    project.write_rows("data/mood/train.jsonl", 6, seed=3, change=lambda row: row.update(text=next(texts)))
+    task = Catalogue(SearchPath.default(())).get("mood")
+    pool = load_data(task, FolderSource(Path("data"), task), ["pool"]).role("pool")
+    template = load_template(Path("prompts/mood/plain.jinja"), task)
+    found = domain(pool[:1], [()], Renderer(template), pool, "mood")
+    drawn = [prompt.text.removeprefix("Text: ").removesuffix("\nMood: ") for prompt in found.prompts]
+    assert {len(text.strip()) for text in drawn} <= {8, 9}
+    assert all(" " not in text for text in drawn)
+    assert len(set("".join(drawn))) > 15
+
+
 def _demo(found: FinishedRun, index: int) -> str:
     """The text of a demonstration that all items share."""
-    from harness.data import load_data
-    from harness.search_path import SearchPath
     from harness.shots import Demonstrations
     from harness.sources import row_source
-    from harness.tasks import Catalogue
 
     task = Catalogue(SearchPath.default(())).get("mood")
     data = load_data(task, row_source(task, "auto", Path("data"), print), {"pool", "report"})
     drawing = Demonstrations("mood", data.role("pool"), "fixed", 0)
-    example = drawing.draw(data.role("report")[0], 2)[index]
+    example = drawing.draw(data.role("report")[0], index + 1)[index]
     return f"Text: {example.fields['text']}\nMood: {('bad', 'good')[example.gold]}\n\n"
 
 
