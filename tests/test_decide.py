@@ -174,7 +174,7 @@ def test_no_difference_within_the_tolerance_of_scores_moves_a_margin_beyond_its_
     main, other = cell(n_items), cell(n_items)
     contexts = cell(4 * 3)
     sums, others, priors = drawn(main), drawn(other), drawn(contexts)
-    items = [Example(f"i{n}", {}, ("x",) * labels, 0, None, "") for n in range(n_items)]
+    items = [Example(f"i{n}", {}, tuple("abc"), 0, None, "") for n in range(n_items)]
     which = rng.integers(0, 4, n_items)
 
     def found(one: np.ndarray, two: np.ndarray, three: np.ndarray) -> list[Prediction]:
