@@ -20,7 +20,8 @@ from benchmarks.tables import markdown
 from harness.label_worth import Curve, Level, advantage, break_even
 from harness.learning_curves import data_advantage
 from harness.metrics import Floats
-from harness.seed_samples import Sample, accuracies, item_weights
+from harness.resampling import accuracies, item_weights
+from harness.seed_samples import Sample
 
 Generator = np.random.Generator
 Trial = Callable[[Generator], bool | float]

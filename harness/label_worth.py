@@ -15,7 +15,8 @@ import numpy as np
 
 from harness.learning_curves import Monotone, data_advantage, data_advantages, monotone, size_at
 from harness.metrics import Floats, Ints
-from harness.seed_samples import Sample, accuracies, half_width, item_factors, item_weights
+from harness.resampling import accuracies, item_weights
+from harness.seed_samples import Sample, half_width, item_factors
 from harness.statistics import LEVEL, Interval
 
 Over = Literal["mean", "best"]  # of the seeds at each size

@@ -6,7 +6,6 @@ It knows per-item numbers only; a positive difference means that the first syste
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.metrics import Floats, Ints
-from harness.statistics import LEVEL, SEED, Interval, standard_error
+from harness.resampling import Weights
+from harness.statistics import LEVEL, SEED, Interval, bca_interval, standard_error
 
-RESAMPLES = 2_000  # of the bootstrap: the ends of a BCa interval lie further out than those of a percentile one
 FLIPS = 9_999  # random sign flips, where all of them would be too many
 ENUMERATED = 14  # up to this many differences, all 2^14 sign flips are taken
-BATCH = 100_000  # numbers in a batch of resamples: more are slower, as they leave the cache
 FLIP_BATCH = 4_000_000  # numbers in a batch of sign flips, where scipy spends a time of its own on each batch
 
 
@@ -190,9 +188,9 @@ def not_worse_than_best(scores: Floats, clusters: Ints | None = None) -> npt.NDA
 
 
 def bootstrap_sums(
-    values: Floats, metric: Callable[[Floats], Floats], clusters: Ints | None = None, resamples: int = RESAMPLES
+    values: Floats, metric: Callable[[Floats], Floats], clusters: Ints | None = None, resamples: int | None = None
 ) -> Interval:
-    """BCa bootstrap (Efron 1987), over items or clusters of items, of a metric of summed per-item statistics.
+    """``bca_interval``, over items or clusters of items, of a metric of summed per-item statistics.
 
     Whatever a corpus metric needs of an item is summed over the resample, and the metric is computed anew from it:
     a constant 1 and a score for a mean, a one-hot confusion count for F1, matched n-grams for BLEU; and for a
@@ -204,31 +202,23 @@ def bootstrap_sums(
         clusters: each item's cluster, shape [n].
     """
     totals = values if clusters is None else _cluster_sums(values, clusters)
-    n_units = len(totals)
-
-    def statistic(drawn: Ints, axis: int = -1) -> Floats:
-        rows = drawn.reshape(-1, drawn.shape[-1]).astype(np.int64)
-        cells = rows + np.arange(len(rows))[:, None] * n_units
-        times = np.bincount(cells.ravel(), minlength=len(rows) * n_units).reshape(len(rows), n_units)
-        return np.asarray(metric(times.astype(np.float64) @ totals)).reshape(drawn.shape[:-1])
-
-    return _bootstrap(statistic, n_units, resamples, vectorized=True)
+    kinds, counts = np.unique(totals, axis=0, return_counts=True)
+    return bca_interval(lambda drawn: np.asarray(metric(drawn.astype(np.float64) @ kinds)), counts, resamples)
 
 
 def bootstrap_items(
-    metric: Callable[[Ints], float], n: int, clusters: Ints | None = None, resamples: int = RESAMPLES
+    metric: Callable[[Ints], float], n: int, clusters: Ints | None = None, resamples: int | None = None
 ) -> Interval:
-    """BCa bootstrap, as in ``bootstrap_sums`` but slow, of any metric: it maps item indices, some repeated, to a value.
+    """The same, but slow, of any metric: it maps item indices, some repeated, to a value.
 
     For a difference of two systems the metric takes both at the same indices.
     """
     unit = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    members = np.split(np.argsort(unit, kind="stable"), np.cumsum(np.bincount(unit))[:-1])
 
-    def statistic(drawn: Ints) -> float:
-        return metric(np.concatenate([members[int(index)] for index in drawn]))
+    def statistic(drawn: Weights) -> Floats:
+        return np.array([metric(np.repeat(np.arange(n), times[unit].astype(np.int64))) for times in drawn])
 
-    return _bootstrap(statistic, len(members), resamples, vectorized=False)
+    return bca_interval(statistic, np.ones(unit.max() + 1, np.int64), resamples)
 
 
 def bootstrap_confusion(
@@ -237,9 +227,9 @@ def bootstrap_confusion(
     metric: Callable[[Floats], Floats],
     n_labels: int,
     clusters: Ints | None = None,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> Interval:
-    """BCa bootstrap of the difference of two systems in a metric of confusion counts.
+    """The same of the difference of two systems in a metric of confusion counts.
 
     Args:
         first, second: ``metrics.pair_index`` of the items, shape [n] each.
@@ -256,32 +246,6 @@ def bootstrap_confusion(
         return np.asarray(values[..., 0] - values[..., 1])
 
     return bootstrap_sums(counts.reshape(len(first), 2 * size), difference, clusters, resamples)
-
-
-def _bootstrap(
-    statistic: Callable[..., Floats] | Callable[..., float], n_units: int, resamples: int, *, vectorized: bool
-) -> Interval:
-    """BCa interval of a statistic of drawn units."""
-    from scipy import stats
-
-    units = np.arange(n_units)
-    mean = float(statistic(units))
-    if n_units < 2:
-        return Interval(mean, math.nan, math.nan)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # No spread, or all of it on one side of the observed value: the ends are nan, which says so.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (units,),
-            statistic,
-            vectorized=vectorized,
-            n_resamples=resamples,
-            batch=max(1, BATCH // n_units),
-            confidence_level=LEVEL,
-            method="BCa",
-            rng=np.random.default_rng(SEED),
-        )
-    return _interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def _cluster_sums(values: Floats, clusters: Ints) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.metrics import Floats, Ints
+from harness.resampling import Weights, corpus_scores, kind_weights
 
 LEVEL = 0.95
-RESAMPLES = 1_000
-MOST_BCA = 2_000  # units
-BATCH = 500_000  # drawn units held at once
 SEED = 0
+# Resamples: twice as many until the draw gives the ends a standard error of a tenth of a point, the last digit shown.
+STEADY = 0.001
+FEWEST, MOST = 2_000, 150_000
+WORK = 6_000_000  # drawn kinds at the most, unless even the fewest resamples are more
+MOST_BCA = 2_000  # kinds of units
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,52 +67,82 @@ def mean_interval(values: Floats, clusters: npt.NDArray[np.int64] | None = None)
 def bootstrap_interval(
     pairs: Ints, metric: Callable[[Floats], Floats], n_labels: int, clusters: npt.NDArray[np.int64] | None = None
 ) -> Interval:
-    """BCa bootstrap (Efron 1987) over items, or over clusters of items, of a corpus metric, averaged over cells.
+    """``bca_interval`` over items, or over clusters of items, of a corpus metric, averaged over cells.
 
-    A resample draws the same items in all cells, and the metric is computed anew from their confusion counts. With
-    more than ``MOST_BCA`` units the interval is the percentile one, which is the same there but for the third digit:
-    BCa leaves each unit out once, at a cost that grows with their square.
+    A resample draws the same items in all cells, and the metric is computed anew from their confusion counts.
 
     Args:
         pairs: ``metrics.pair_index`` of each cell's items, shape [cells, items].
         metric: maps confusion counts [..., C, C + 1] to values [...].
         clusters: each item's cluster, shape [items].
     """
+    if clusters is None:
+        kinds, counts = np.unique(pairs, axis=1, return_counts=True)
+        unit = np.arange(kinds.shape[1])
+    else:
+        kinds, unit = pairs, np.unique(clusters, return_inverse=True)[1]
+        counts = np.ones(unit.max() + 1, np.int64)
+    return bca_interval(lambda drawn: corpus_scores(kinds, drawn[:, unit], n_labels, metric).mean(axis=1), counts)
+
+
+def bca_interval(statistic: Callable[[Weights], Floats], counts: Ints, resamples: int | None = None) -> Interval:
+    """BCa bootstrap (Efron 1987) of a statistic of units, expanded for few of them (Hesterberg 2015, section 4.3).
+
+    Resamples tell of a spread that is too small by (n - 1) / n, and have normal tails where Student's are due: their
+    quantiles are taken further out, so that those of a mean would be Student's. With more than ``MOST_BCA`` kinds of
+    units the interval is a percentile one, which is the same there but for the third digit: BCa leaves each kind out
+    once, at a cost that grows with their square. The ends are nan for a single unit, and where no two resamples differ.
+
+    Args:
+        statistic: maps how often each kind of unit is drawn, [resamples, kinds], to values [resamples].
+        counts: how many units there are of each kind, which are units that the statistic cannot tell apart.
+        resamples: how many; None for as many as the last digit shown needs.
+    """
+    n = int(counts.sum())
+    mean = float(statistic(np.asarray(counts[None], np.float32))[0])
+    if n < 2:
+        return Interval(mean, math.nan, math.nan)
+    rng = np.random.default_rng(SEED)
+    drawn = statistic(kind_weights(counts, resamples or FEWEST, rng))
+    if drawn.min() == drawn.max():
+        return Interval(mean, math.nan, math.nan)
+    acceleration = _acceleration(statistic, counts) if len(counts) <= MOST_BCA else None
+    most = resamples or min(MOST, WORK // len(counts))
+    while True:
+        tails = _tails(drawn, mean, n, acceleration)
+        error = np.sqrt(tails * (1 - tails) / len(drawn))
+        low, high = np.quantile(drawn, tails)
+        # How far the ends lie from those that a draw one standard error away would have.
+        off = np.abs(np.quantile(drawn, np.clip(tails + [[-1], [1]] * error, 0, 1)) - [low, high]).max(initial=0.0)
+        if 2 * len(drawn) > most or off <= STEADY:
+            return _interval(mean, float(low), float(high))
+        drawn = np.concatenate([drawn, statistic(kind_weights(counts, len(drawn), rng))])
+
+
+def _tails(drawn: Floats, mean: float, n: int, acceleration: float | None) -> Floats:
+    """Which quantiles of resamples are the two ends; those of a percentile interval without an acceleration."""
     from scipy import stats
 
-    n_cells, n_items = pairs.shape
-    size = n_labels * (n_labels + 1)
-    unit = np.arange(n_items) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    units = np.arange(unit.max() + 1)
-    # Confusion counts of each unit of resampling, by cell: [cells, units, C * (C + 1)].
-    counts = np.zeros((n_cells, len(units), size), np.float32)
-    np.add.at(counts, (np.arange(n_cells)[:, None], unit[None], pairs), 1)
+    outer = math.sqrt(n / (n - 1)) * stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.array([-1, 1])
+    if acceleration is not None:
+        # One part of many is counted on either side where all lie on one: a shift is never infinite.
+        below = ((drawn < mean).sum() + (drawn == mean).sum() / 2 + 0.5) / (len(drawn) + 1)
+        shift = stats.norm.ppf(below)
+        outer = shift + (shift + outer) / np.maximum(1e-9, 1 - acceleration * (shift + outer))
+    return np.asarray(stats.norm.cdf(outer))
 
-    def statistic(drawn: Ints, axis: int = -1) -> Floats:
-        rows = drawn.reshape(-1, drawn.shape[-1])
-        shift = np.arange(len(rows))[:, None] * len(units)
-        times = np.bincount((rows + shift).ravel(), minlength=len(rows) * len(units)).astype(np.float32)
-        times = times.reshape(len(rows), len(units))
-        values = [metric((times @ cell).astype(np.float64).reshape(-1, n_labels, n_labels + 1)) for cell in counts]
-        return np.asarray(np.mean(values, axis=0).reshape(drawn.shape[:-1]))
 
-    mean = float(statistic(units[None])[0])
-    if len(units) < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # No spread, or all of it on one side of the observed value: the ends are nan, which says so.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (units,),
-            statistic,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=max(1, BATCH // len(units)),
-            confidence_level=LEVEL,
-            method="BCa" if len(units) <= MOST_BCA else "percentile",
-            rng=np.random.default_rng(SEED),
-        )
-    return _interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
+def _acceleration(statistic: Callable[[Weights], Floats], counts: Ints) -> float:
+    """From the statistic without a unit of each kind."""
+    left = np.concatenate(
+        [
+            statistic(np.asarray(counts - part, np.float32))
+            for part in np.array_split(np.eye(len(counts), dtype=np.int64), 1 + len(counts) // 500)
+        ]
+    )
+    gaps = np.average(left, weights=counts) - left
+    squares = float((counts * gaps**2).sum())
+    return float((counts * gaps**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
 
 
 def _interval(mean: float, low: float, high: float) -> Interval:

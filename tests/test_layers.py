@@ -20,7 +20,7 @@ files text_files hub search_path strict_yaml interrupts background peak_memory l
 memo name_patterns stored_json manifest
 words repeats
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
-metrics statistics learning_curves seed_samples label_worth
+metrics resampling statistics learning_curves seed_samples label_worth
 paired power variance prompteval reliability sequential columns rules plan calibrate
 tasks arrow_tables row_files split_files hub_data sources targets data templates fingerprint sentence_layout
 stored_parquet score_store

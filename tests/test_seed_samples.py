@@ -10,14 +10,8 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from harness.metrics import Floats, macro_f1, pair_index
-from harness.seed_samples import (
-    Sample,
-    accuracies,
-    corpus_scores,
-    half_width,
-    item_factors,
-    item_weights,
-)
+from harness.resampling import accuracies, corpus_scores, item_weights
+from harness.seed_samples import Sample, half_width, item_factors
 
 NO_ITEMS = np.zeros(1)
 

@@ -16,8 +16,8 @@ from harness.errors import HarnessError, UsageError, suggest
 from harness.label_worth import Level
 from harness.metrics import METRICS, Ints, confusion, pair_index
 from harness.records import digest
+from harness.resampling import accuracies, corpus_scores, item_weights
 from harness.run_store import StoredRun, Tell, stored_runs
-from harness.seed_samples import accuracies, corpus_scores, item_weights
 
 # Strategies that show each item demonstrations of its own: the labels of the whole pool are needed.
 _WHOLE_POOL = ("per-item", "bm25", "knn", "mmr")
