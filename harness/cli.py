@@ -20,6 +20,7 @@ from harness.commands import COMMANDS
 from harness.errors import HarnessError, InterruptedRunError, UsageError, suggest
 from harness.processes import is_main
 from harness.terminal import visible
+from harness.versions import VERSION
 
 
 class _Group(click.Group):
@@ -38,7 +39,7 @@ class _Group(click.Group):
     commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="harness")
+@click.version_option(VERSION)
 def cli() -> None:
     """How well does this prompt do, zero-shot and few-shot, how sure are we, and should I fine-tune instead?"""
 

@@ -30,9 +30,10 @@ from harness.progress import QuietReporter, Reporter
 from harness.records import CalibrationName, Example, Prediction, Role, RuleName, digest
 from harness.run_store import Cell, Manifest, RunFolder
 from harness.score_store import ScoreStore
-from harness.scoring import Report, Scoring, versions
+from harness.scoring import Report, Scoring
 from harness.search_path import SearchPath
 from harness.tokenizer import PretrainedTokenizer
+from harness.versions import versions
 
 # Raised whenever the same inputs would give other predictions than before; it is in every cell's signature.
 METHOD_VERSION = 2

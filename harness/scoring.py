@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -351,7 +350,3 @@ class Scoring:
         report.deviation = max(filter(None, (report.deviation, other.deviation)), default=None)
         report.compared += other.compared
         report.peak_memory = max(filter(None, (report.peak_memory, other.peak_memory)), default=None)
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    return {package: metadata.version(package) for package in packages}

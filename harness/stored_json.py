@@ -7,6 +7,7 @@ noticed; a document without that key is from an earlier version, or was edited b
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,15 +23,19 @@ MOST_BYTES = 128 * 2**20
 DEEPEST = 16  # objects and lists within each other
 LARGEST = 2**63 - 1
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 Document = TypeVar("Document", bound=BaseModel)
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:
-    """The document as JSON text with its digest; numbers that JSON has not become null."""
+    """The document as JSON text with its digest; numbers that JSON has not become null, and what is no UTF-8 of a path
+    becomes words for it, such as ``\\udcff``."""
     text = json.dumps(document, ensure_ascii=False, default=str)
+    text = _SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):x}", text)
     content = json.loads(text, parse_constant=lambda name: None)
     whole = json.dumps({**content, "digest": digest(content)}, ensure_ascii=False, indent=1) + "\n"
-    return whole.encode("utf-8", "backslashreplace")  # of a lone surrogate, JSON's own spelling
+    return whole.encode()
 
 
 def read_document(path: Path, schema: type[Document]) -> Document:

@@ -25,7 +25,8 @@ MOST_TEXT_BYTES = 2**31 - 1  # of one column; what few bytes can repeat is count
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Raises OSError."""
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    with path.open("wb") as stream:  # Arrow takes no path that is not UTF-8
+        pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 
 def read_table(

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 # A module may import only what stands above it. The modules of one line may also import those to their left.
 # A package is one name to others; the modules inside it, such as sandbox.values, are for that package alone.
 LAYERS = """
-errors records terminal
+errors records terminal versions
 files text_files hub search_path strict_yaml interrupts background peak_memory limited tokenizer_probe
 memo name_patterns stored_json manifest
 words repeats

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from harness.baselines import choice, embedded, floors, logistic, tfidf
 from harness.baselines.base import Baseline, Surroundings
 from harness.records import digest
-from harness.scoring import versions
+from harness.versions import versions
 
 MethodName = Literal["majority", "random", "tfidf", "knn", "probe"]
 METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)

@@ -24,7 +24,7 @@ from harness.errors import HarnessError
 from harness.progress import QuietReporter, Reporter, duration
 from harness.records import digest
 from harness.run_store import Manifest, RunFolder
-from harness.scoring import versions
+from harness.versions import versions
 
 
 @dataclass(frozen=True, slots=True)
