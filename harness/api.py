@@ -20,6 +20,7 @@ from harness.options import RunOptions, listed
 from harness.predict import Texts, predict_with_baseline, predict_with_prompt
 from harness.preview import preview
 from harness.progress import Reporter, default_reporter
+from harness.ranking import Filters
 from harness.run_store import stored_run, stored_runs
 from harness.runner import run as run_grid
 from harness.select import select as choose_prompt
@@ -78,7 +79,7 @@ def baseline(*, reporter: Reporter | None = None, **options: Any) -> Result:
     return _result(run_baselines(BaselineOptions.read(options), reporter or default_reporter()).path)
 
 
-@with_options(RunOptions, without=("split", "controls"))
+@with_options(RunOptions, without=("split",))
 def select(*, budget: int, reporter: Reporter | None = None, **options: Any) -> Choice:
     """Choose the best prompt of a grid with ``budget`` runs of a prompt on an item, as ``harness select`` does.
 
@@ -91,15 +92,29 @@ def select(*, budget: int, reporter: Reporter | None = None, **options: Any) -> 
     return Choice(found, _result(found.report.path))
 
 
-def leaderboard(results: Path | str = "results", tasks: str | Sequence[str] = ()) -> Leaderboard:
-    """All finished runs of a results folder; ``tasks``, names or patterns, keeps those alone.
+def leaderboard(
+    results: Path | str = "results",
+    tasks: str | Sequence[str] = (),
+    *,
+    model: str | Sequence[str] = (),
+    shots: int | str | Sequence[int] = (),
+    prompts: str | Sequence[str] = (),
+    status: str | Sequence[str] = (),
+    older: bool = False,
+) -> Leaderboard:
+    """All finished runs of a results folder, or those that are named, as ``harness leaderboard`` ranks them.
+
+    ``tasks``, ``model`` and ``prompts`` are names or patterns; of rows with the same settings the latest counts, unless
+    ``older`` asks for all. ``leaderboard().by("prompt")`` takes rows apart.
 
     Raises:
-        HarnessError: no stored run has such a task.
+        HarnessError: nothing stored has such a name.
     """
     damaged: list[str] = []
     found = stored_runs(Path(results), damaged.append)
-    return Leaderboard(found, listed(tasks), damaged)
+    numbers = shot_numbers([str(number) for number in listed(shots)])
+    wanted = Filters(listed(model), numbers, listed(prompts), listed(status), older)
+    return Leaderboard(found, listed(tasks), damaged, wanted)
 
 
 def compare(first: str | Result, second: str | Result, *, results: Path | str = "results") -> Comparison:
@@ -194,7 +209,7 @@ def predict(
 
 @with_options(RunOptions, without=(*_OF_GRIDS, "rule", "calibrate", "demo_order", "results", "dtype", "model_arg"))
 def show(
-    task: str, *, prompt: str | None = None, item: int = 0, reporter: Reporter | None = None, **options: Any
+    task: str, *, prompt: str | None = None, item: int | str = 0, reporter: Reporter | None = None, **options: Any
 ) -> PromptView:
     """One prompt exactly as the model gets it, as ``harness show`` prints it.
 

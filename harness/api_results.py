@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from harness import tables
+from harness.breakdown import by_name
 from harness.breakeven import Report, Wanted
 from harness.cell_results import read_cells
 from harness.class_report import ClassReport, class_report
@@ -18,18 +19,19 @@ from harness.frames import candidates_frame, predictions_frame
 from harness.order_choice import permuted_scores
 from harness.predict import LabelledText
 from harness.preview import Preview
+from harness.ranking import Board, Filters, board
 from harness.run_store import StoredRun, tables_of
 from harness.select import Selection
 from harness.shots import Measure
-from harness.summary import Row, notices, summarise
+from harness.summary import By, Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 # Columns of a table that a notebook shows; the table has them all.
 _SHOWN = (
-    "task", "data", "split", "model", "shots", "labels_used", "rule", "calibration", "control", "n", "templates",
-    "seeds", "accuracy", "accuracy_low", "accuracy_high", "macro_f1",
+    "task", "data", "split", "model", "prompt", "seed", "class", "domain", "shots", "labels_used", "rule",
+    "calibration", "control", "n", "templates", "seeds", "accuracy", "accuracy_low", "accuracy_high", "macro_f1",
 )  # fmt: skip
 
 
@@ -70,10 +72,24 @@ class Leaderboard(_Shown):
     runs: Sequence[StoredRun]
     tasks: Sequence[str] = ()
     damaged: list[str] = field(default_factory=list)
+    filters: Filters = field(default_factory=Filters)
+    part: By | None = None
 
     @cached_property
-    def rows(self) -> list[Row]:
-        return summarise(read_cells(self.runs, self.tasks, self._tell))
+    def _board(self) -> Board:
+        return board(read_cells(self.runs, self.tasks, self._tell), self.filters, self.part)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return self._board.rows
+
+    def by(self, part: str) -> Self:
+        """The same with rows taken apart, by ``prompt``, ``seed`` or ``class``, or put together by ``domain``.
+
+        Raises:
+            HarnessError: another name, or nothing that can be taken apart so.
+        """
+        return replace(self, part=by_name(part))
 
     def _tell(self, line: str) -> None:
         if line not in self.damaged:
@@ -87,7 +103,7 @@ class Leaderboard(_Shown):
     @property
     def notices(self) -> list[str]:
         """What to know before believing the table."""
-        told = notices(self.rows)
+        told = [notice.text for notice in self._board.findings]
         return [*self.damaged, *told]
 
     @property

@@ -45,6 +45,8 @@ class CellResult:
     clusters: Ints | None
     probabilities: Floats | None = None  # of the labels, shape [n, labels], nan where a prompt did not fit
     selection_labels: int = 0  # labels of other items by which its prompt was chosen
+    limited: bool = False  # whether its split has more items than were asked for (``--limit``)
+    domain: str | None = None  # of its task, where the run noted it
 
     @property
     def items_hash(self) -> str:
@@ -81,7 +83,7 @@ def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = (), tell: Tell 
         for cell in run.manifest["cells"]:
             if cell["signature"]["task"] in wanted:
                 part = table.filter(pc.equal(table["cell"], cell["id"])).sort_by("item_id")
-                found.append(_cell(part, cell, run.manifest["created"]))
+                found.append(_cell(part, cell, run.manifest["created"], _available(run, cell["signature"])))
     return found
 
 
@@ -89,7 +91,13 @@ def _tasks(run: StoredRun) -> set[str]:
     return {cell["signature"]["task"] for cell in run.manifest["cells"]}
 
 
-def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
+def _available(run: StoredRun, signature: Mapping[str, Any]) -> int | None:
+    """How many items the split of a cell has, where the run noted it."""
+    noted = run.manifest["tasks"].get(signature["task"])
+    return noted["rows"].get(signature["role"]) if noted else None
+
+
+def _cell(part: pa.Table, cell: Mapping[str, Any], created: str, available: int | None) -> CellResult:
     status = part["status"].to_pylist()
     cluster = part["cluster"].to_pylist()
     margin, tolerance = part["margin"].to_numpy(), part["tolerance"].to_numpy()
@@ -111,6 +119,8 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str) -> CellResult:
         clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
         probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
         selection_labels=cell["selection_labels"],
+        limited=available is not None and len(part) < available,
+        domain=cell["domain"],
     )
 
 

@@ -5,7 +5,6 @@ A row of several prompts or seeds is reported over all their predictions togethe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,22 +59,3 @@ def class_report(row: Row) -> ClassReport:
     placed = np.where(predicted < 0, n_labels, predicted)
     counts = confusion_matrix(gold, placed, labels=[*labels, n_labels])[:n_labels]
     return ClassReport(row, np.vstack([np.stack(each, axis=1), averages]), support, counts)
-
-
-def report_table(report: ClassReport) -> tuple[Sequence[str], list[list[str]]]:
-    """Titles and lines of the scores, and beside them the confusion counts: gold in rows, predictions in columns."""
-    labels = report.row.labels
-    none = ["(none)"] if report.confusion[:, -1].any() else []
-    titles = ["label", "precision %", "recall %", "F1 %", "support", *(f"as {name}" for name in [*labels, *none])]
-    lines = []
-    for i, name in enumerate(labels):
-        counts = report.confusion[i, : len(labels) + len(none)]
-        lines.append([name, *_percent(report.scores[i]), str(report.support[i]), *map(str, counts)])
-    total = str(report.support.sum())
-    for i, name in enumerate(AVERAGES, start=len(labels)):
-        lines.append([f"{name} average", *_percent(report.scores[i]), total, *[""] * (len(labels) + len(none))])
-    return titles, lines
-
-
-def _percent(values: Floats) -> list[str]:
-    return [f"{100 * value:.1f}" for value in values]

@@ -13,34 +13,48 @@ from typing import Any
 
 import numpy as np
 
-from harness.cell_results import read_cells
+from harness.cell_results import CellResult, read_cells
 from harness.errors import UsageError, suggest
 from harness.paired import Comparison, adjust, compare
 from harness.power import detectable_difference, detectable_paired
+from harness.row_names import row_names
 from harness.run_store import StoredRun, Tell, find_run
 from harness.summary import Row, summarise
+from harness.terminal import one_line
 
-# What a side may be narrowed by, and what rows of two sides are matched by.
-KEYS = (
-    "task", "data", "split", "model", "shots", "demos", "rule", "calibration", "control", "dtype", "template",
-    "kind", "method", "labels_used",
+# What a side may be narrowed by: what makes a row, and which of its cells count.
+_OF_CELLS = ("template", "demo_seed")
+_OF_ROWS = (
+    "task", "data", "split", "model", "shots", "demos", "demo_encoder", "demo_order", "rule", "calibration", "control",
+    "dtype", "bos", "kind", "method", "labels_used",
 )  # fmt: skip
-_MATCHED = (
-    "task",
-    "data",
-    "shots",
-    "demos",
-    "rule",
-    "calibration",
-    "control",
-    "model",
-    "dtype",
-    "method",
-    "labels_used",
-)
+KEYS = (*_OF_ROWS, *_OF_CELLS)
+# What rows of two sides are matched by.
+_MATCHED = tuple(key for key in _OF_ROWS if key not in ("split", "kind"))
 _CHANGED = 10  # changed items that are named
 # What is no setting of a row: its hashes tell of what is named elsewhere.
 _SILENT = {"method_version"}
+# What follows from another difference, and is told only where that is none: the first of these that differs.
+_FOLLOWS = {
+    "model_fingerprint": ("model",),
+    "tokenizer_hash": ("model",),
+    "max_inputs": ("model",),
+    "template_hash": ("template",),
+    "demo_encoder_hash": ("demo_encoder",),
+    "labels_used": ("shots",),
+    "role": ("split",),
+}
+# What a prompt without demonstrations, or what is trained, does not have.
+_OF_DEMOS = (
+    "demos",
+    "demo_seed",
+    "demo_guard",
+    "demo_encoder",
+    "demo_encoder_hash",
+    "demo_order",
+    "order",
+    "pool_hash",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +125,21 @@ def read_side(text: str, results: Path, tell: Tell) -> Side:
     run, narrowing = find_run(text, results, tell)
     wanted = dict(_key_value(part, text) for part in narrowing.split(",") if part)
     cells = read_cells([run])
-    template = wanted.pop("template", None)
-    if template is not None:
-        names = sorted({str(cell.signature["template"]) for cell in cells})
-        cells = [cell for cell in cells if template in (cell.signature["template"], _stem(cell.signature["template"]))]
-        if not cells:
-            raise UsageError(f"{text}: has no template {template!r}{suggest(template, map(_stem, names))}")
+    for key in _OF_CELLS:
+        if key in wanted:
+            cells = _narrowed(cells, key, wanted.pop(key), text)
     rows = [row for row in summarise(cells) if all(str(row.signature[key]) == value for key, value in wanted.items())]
     if not rows:
         raise UsageError(f"{text}: no row of that run fits; {_rows_of(summarise(read_cells([run])))}")
     return Side(text, run, rows)
+
+
+def _narrowed(cells: list[CellResult], key: str, value: str, text: str) -> list[CellResult]:
+    known = sorted({_stem(str(cell.signature[key])) for cell in cells})
+    found = [cell for cell in cells if value in (str(cell.signature[key]), _stem(str(cell.signature[key])))]
+    if not found:
+        raise UsageError(f"{text}: has no {key.replace('_', ' ')} {value!r}{suggest(value, known)}")
+    return found
 
 
 def pairs(first: Side, second: Side) -> list[Pair]:
@@ -147,17 +166,20 @@ def pairs(first: Side, second: Side) -> list[Pair]:
     ]
 
 
-def as_text(found: Sequence[Pair]) -> str:
-    """The comparison for people to read."""
-    lines = []
-    for pair in found:
+def as_text(found: Sequence[Pair], first: Side, second: Side) -> str:
+    """The comparison for people to read: a block for each pair, headed by what A and B are."""
+    blocks = []
+    names = zip(row_names([pair.first for pair in found]), row_names([pair.second for pair in found]), strict=True)
+    for pair, (one, other) in zip(found, names, strict=True):
         row, result, gap = pair.first, pair.result, pair.result.difference
         interval = "" if np.isnan(gap.low) else f" [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-        lines += [
+        lines = [
+            f"A: {one}, {_prompts(pair.first)}, run {first.run.path.name}",
+            f"B: {other}, {_prompts(pair.second)}, run {second.run.path.name}",
             f"{row.task_label}, {result.n} items: {100 * row.item_accuracy.mean():.1f}% and"
             f" {100 * pair.second.item_accuracy.mean():.1f}%, difference {100 * gap.mean:+.1f}{interval}, p ="
             f" {pair.p_value:.3g}{' (Holm)' if len(found) > 1 else ''}",
-            f"  the second is better on {result.wins} items and worse on {result.losses}",
+            f"  B is better on {result.wins} items and worse on {result.losses}",
         ]
         if not np.isnan(pair.detectable):
             lines.append(f"  a difference of {100 * pair.detectable:.1f} points would be seen in four of five tries")
@@ -167,7 +189,15 @@ def as_text(found: Sequence[Pair]) -> str:
             lines.append(f"  item {item[:12]}: {_verdict(left)} and {_verdict(right)}")
         if len(pair.changed) > _CHANGED:
             lines.append(f"  and {len(pair.changed) - _CHANGED} more items; --json names them all")
-    return "\n".join(lines)
+        blocks.append("\n".join(map(one_line, lines)))
+    return "\n\n".join(blocks)
+
+
+def _prompts(row: Row) -> str:
+    if row.trained:
+        return f"{row.seeds} seed{'s' * (row.seeds > 1)}"
+    prompts = f"prompt {row.template}" if row.template is not None else f"{row.templates} prompts"
+    return f"{prompts} x {row.seeds} seeds" if row.seeds > 1 else prompts
 
 
 def _verdict(accuracy: float) -> str:
@@ -186,10 +216,10 @@ def _stem(template: str) -> str:
 
 
 def _rows_of(rows: Sequence[Row]) -> str:
-    told = [
-        ", ".join(f"{key}={row.signature[key]}" for key in ("task", "shots", "rule", "calibration", "control"))
-        for row in rows
-    ]
+    """Rows by the keys in which they differ, as one types them."""
+    differing = [key for key in _OF_ROWS if len({str(row.signature[key]) for row in rows}) > 1]
+    keys = list(dict.fromkeys(["task", "shots", *differing]))
+    told = [", ".join(f"{key}={row.signature[key]}" for key in keys) for row in rows]
     return f"its rows are: {'; '.join(told[:6])}{' ...' if len(told) > 6 else ''}"
 
 
@@ -258,28 +288,40 @@ def _template_hashes(row: Row) -> set[object]:
 
 
 def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in one.signature:
-        left, right = one.signature[key], other.signature.get(key)
-        if left != right and key not in _SILENT:
-            found[key.replace("_", " ")] = (left, right)
+    """What is not the same, by what a reader calls it; what follows from another difference is left out."""
+    known = {key: (one.signature[key], other.signature.get(key)) for key in one.signature if key not in _SILENT}
+    found = {key: values for key, values in known.items() if values[0] != values[1]}
     # The signature of a mean over several templates, seeds or orders is that of one of them.
     for key in ("demo_seed", "order"):
         left, right = _levels(one, key), _levels(other, key)
         if len(left) > 1 or len(right) > 1:
-            found.pop(key.replace("_", " "), None)
+            found.pop(key, None)
             if left != right:
-                found[f"{key.replace('_', ' ')}s"] = (", ".join(left), ", ".join(right))
-    if one.templates > 1 or other.templates > 1:
+                found[f"{key}s"] = (", ".join(left), ", ".join(right))
+    if (one.templates > 1 or other.templates > 1) and "kind" not in found:
         found.pop("template", None)
-        found.pop("template hash", None)
+        found.pop("template_hash", None)
         if _template_hashes(one) != _template_hashes(other):
             found["templates"] = (f"{one.templates}", f"{other.templates}, or other text")
+    found = {key: values for key, values in found.items() if not _follows(key, known)}
     if len(one.item_ids) != len(other.item_ids):
         found["items"] = (len(one.item_ids), len(other.item_ids))
     versions = first.run.manifest["versions"], second.run.manifest["versions"]
-    for package in versions[0]:
-        left, right = versions[0][package], versions[1].get(package)
+    for package in versions[0].keys() & versions[1].keys():
+        left, right = versions[0][package], versions[1][package]
         if left != right:
             found[f"version of {package}"] = (left, right)
-    return found
+    return {key.replace("_", " "): values for key, values in found.items()}
+
+
+def _follows(key: str, known: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether a difference follows from another one."""
+
+    def differs(name: str) -> bool:
+        return name in known and known[name][0] != known[name][1]
+
+    if differs("kind"):  # a prompt and what is trained share little
+        return key not in ("kind", "method", "model", "labels_used", "data_hash")
+    if key in _OF_DEMOS and differs("shots") and 0 in known["shots"]:
+        return True
+    return any(differs(cause) for cause in _FOLLOWS.get(key, ()))

@@ -110,6 +110,7 @@ class CellRecord(_Stored):
     labels: Annotated[list[Text], Field(min_length=1, max_length=MOST_LABELS)] | None
     n: Annotated[int, Field(ge=1, le=MOST_ITEMS)]
     selection_labels: Annotated[int, Field(ge=0, le=MOST_ITEMS)] = 0
+    domain: Text | None = None
     costs: Costs | None = None
 
     @model_validator(mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +37,12 @@ class Preview:
 
 
 def preview(
-    task_name: str, prompt_name: str | None, item: int, typed: Mapping[str, Any], reporter: Reporter
+    task_name: str, prompt_name: str | None, item: int | str, typed: Mapping[str, Any], reporter: Reporter
 ) -> Preview:
     """Render one prompt.
 
     Args:
+        item: its number, or its id or the beginning of it.
         typed: options of a run, of one value each.
 
     Raises:
@@ -58,17 +60,15 @@ def preview(
     roles: set[Role] = {options.split, "pool"} if planner.needs_pool else {options.split}
     data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
     items = data.role(options.split)
-    if not 0 <= item < len(items):
-        raise UsageError(
-            f"--item {item}: {task.splits[options.split]} of {task.name} has the items 0 to {len(items) - 1}"
-        )
-    shown = items[item]
+    index = _index(items, str(item), f"{task.splits[options.split]} of {task.name}")
+    shown = items[index]
     planned = planner.of(data, [shown])
     (drawn_with,) = planned.seeds(shots)
     demos = planned.cell(shots, drawn_with, None)
     drawn = demos.draw(shown)
     prompt = Renderer(template, demos.layout).prompt(shown, drawn)
-    heading = f"{template.name}, item {item} of {len(items)} ({shown.place}), {_told(demos, drawn_with)}"
+    heading = f"{template.name}, item {index} of {len(items)} ({shown.item_id}, {shown.place}),"
+    heading += f" {_told(demos, drawn_with)}"
     return Preview(heading, shown, prompt, drawn, options)
 
 
@@ -80,6 +80,24 @@ def print_preview(found: Preview, reporter: Reporter) -> None:
     show_demos(console, found.drawn)
     if "model" in found.options.model_fields_set:
         _show_tokens(console, found, reporter)
+
+
+def _index(items: Sequence[Example], wanted: str, where: str) -> int:
+    """Which item is meant: its number, or its id or the beginning of it, which has more digits than a number."""
+    if re.fullmatch(r"-?[0-9]{1,7}", wanted):
+        if not 0 <= int(wanted) < len(items):
+            raise UsageError(f"--item {wanted}: {where} has the items 0 to {len(items) - 1}")
+        return int(wanted)
+    ids = [item.item_id for item in items]
+    found = [place for place, name in enumerate(ids) if name == wanted] or [
+        place for place, name in enumerate(ids) if name.startswith(wanted)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        told = ", ".join(ids[place] for place in found[:3])
+        raise UsageError(f"--item {wanted}: fits {len(found)} items of {where}, such as {told}")
+    raise UsageError(f"--item {wanted}: neither a number nor the beginning of an id of an item of {where}")
 
 
 def _told(demos: CellDemos, seed: int | None) -> str:

@@ -288,6 +288,7 @@ class _Writer:
                 "signature": cell.cell.signature,
                 "metrics": list(tasks[cell.cell.signature["task"]].metrics),
                 "labels": tasks[cell.cell.signature["task"]].labels,
+                "domain": tasks[cell.cell.signature["task"]].domain,
                 "n": len(cell.items),
                 "straddling": cell.encoded.straddling,
                 "selection_labels": self._selection_labels,

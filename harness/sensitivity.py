@@ -84,53 +84,6 @@ def sensitivity(row: Row) -> Sensitivity:
     )
 
 
-def table(found: Sequence[Sensitivity]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows for people to read, in percent."""
-    titles = [
-        "task",
-        "model",
-        "k",
-        "prompts",
-        "accuracy %",
-        "5%",
-        "50%",
-        "95%",
-        "template",
-        "seed",
-        "order",
-        "item",
-        "ECE",
-        "Brier",
-    ]
-    lines = []
-    for one in found:
-        row = one.row
-        mean = 100 * float(row.item_accuracy.mean())
-        spread = "" if math.isnan(one.half_width) else f" +- {100 * one.half_width:.1f}"
-        lines.append(
-            [
-                row.task_label,
-                str(row.signature["model"]),
-                str(row.signature["shots"]),
-                str(one.prompts),
-                f"{mean:.1f}{spread}",
-                *(f"{100 * value:.1f}" for value in one.quantiles),
-                *(_percent(one.share(factor)) for factor in ("template", "seed", "order", "item")),
-                _number(one.calibration_error),
-                _number(one.brier),
-            ]
-        )
-    return titles, lines
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{share:.0%}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _variance(row: Row, scores: np.ndarray) -> VarianceComponents | None:
     """Components over template, seed, order and item; of a grid that has all of its combinations."""
     levels = []

@@ -7,25 +7,25 @@ items, scoring rule, demonstration strategy, dtype and BOS policy each make a ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.calibrate import TRANSDUCTIVE
 from harness.cell_results import ROW_KEY, CellResult
 from harness.metrics import METRICS, Ints, confusion, pair_index
-from harness.paired import compare, difference_interval, not_worse_than_best
+from harness.paired import difference_interval
 from harness.power import detectable_difference, detectable_single
 from harness.records import digest
 from harness.statistics import Interval, bootstrap_interval, mean_interval, standard_error
 
 Floats = npt.NDArray[np.float64]
-_MOST_NAMED = 3  # rows in one notice
-# What tells rows apart that share model, task and k.
-_TELLING = ("demos", "demo_encoder", "demo_order", "rule", "calibration", "dtype")
+# What a row is of: the whole reported split, some of its items (--limit), or another split.
+Status = Literal["complete", "limited", "select"]
+# What rows are taken apart by, of the cells of each.
+By = Literal["prompt", "seed", "class", "domain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Row:
     """One line of a table.
 
     ``item_accuracy``, shape [n], is the share of the row's templates and seeds that are right on each item, in the
-    order of item ids.
+    order of item ids. ``part`` is what of a row it is, such as ("prompt", "plain"); None for a whole one.
     """
 
     signature: Mapping[str, Any]
@@ -98,6 +98,7 @@ class Row:
     close: int
     predictions: int
     best_baseline: BaselineGap | None = None
+    part: tuple[By, str] | None = None
 
     @property
     def trained(self) -> bool:
@@ -113,6 +114,18 @@ class Row:
     def labels_used(self) -> int:
         """Labels that training took, or those that prompts show and those that they were chosen by."""
         return int(self.signature["labels_used"]) + max(cell.selection_labels for cell in self.cells)
+
+    @property
+    def status(self) -> Status:
+        """What it is of."""
+        if self.signature["role"] not in ("report", None):
+            return "select"
+        return "limited" if any(cell.limited for cell in self.cells) else "complete"
+
+    @property
+    def template(self) -> str | None:
+        """The name of its only template, without its folder; None of several."""
+        return str(self.signature["template"]).split("/")[-1] if self.templates == 1 and not self.trained else None
 
     @property
     def detectable(self) -> float:
@@ -142,7 +155,9 @@ class Row:
             "data": known["data"],
             "split": known["split"],
             "role": known["role"],
+            "status": self.status,
             "kind": known["kind"],
+            **({self.part[0]: self.part[1]} if self.part else {}),
             "model": known["model"],
             "method": known["method"],
             "shots": known["shots"],
@@ -155,7 +170,9 @@ class Row:
             "control": known["control"],
             "dtype": known["dtype"],
             "bos": known["bos"],
+            "chosen": self.chosen,
             "n": self.n,
+            "template": self.template,
             "templates": self.templates,
             "seeds": self.seeds,
             "orders": self.orders,
@@ -186,20 +203,29 @@ def summarise(cells: Iterable[CellResult]) -> list[Row]:
     for cell in sorted(cells, key=lambda cell: cell.created):
         key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash, cell.chosen])
         groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"], _order(cell)] = cell
-    rows = _beside_baselines([_row(list(group.values())) for group in groups.values()])
+    return ranked(beside_baselines([row_of(list(group.values())) for group in groups.values()]))
+
+
+def ranked(rows: Iterable[Row], place: Callable[[Row], Any] = lambda row: ()) -> list[Row]:
+    """Rows in the order in which tables show them: task by task, the best of equal items first, controls last.
+
+    Args:
+        place: what comes before the score.
+    """
     return sorted(
         rows,
         key=lambda row: (
             row.task_label,
             row.signature["split"],
             -row.n,
+            place(row),
             row.signature["control"] is not None,
             -row.metrics[row.primary].mean,
         ),
     )
 
 
-def _beside_baselines(rows: Sequence[Row]) -> list[Row]:
+def beside_baselines(rows: Sequence[Row]) -> list[Row]:
     """The rows, each with its difference to the most accurate baseline of its task; the best has none."""
     best: dict[tuple[object, ...], Row] = {}
     for row in rows:
@@ -211,7 +237,7 @@ def _beside_baselines(rows: Sequence[Row]) -> list[Row]:
         other = best.get(_place(row))
         if other is not None and other is not row:
             gap = difference_interval(row.item_accuracy - other.item_accuracy, row.clusters)
-            row = replace(row, best_baseline=BaselineGap(_short_name(other, task=False), gap))
+            row = replace(row, best_baseline=BaselineGap(short_name(other, task=False), gap))
         found.append(row)
     return found
 
@@ -221,11 +247,13 @@ def _place(row: Row) -> tuple[object, ...]:
     return row.task_label, row.signature["split"], row.signature["task_reading"], row.items_hash
 
 
-def _short_name(row: Row, *, task: bool = True) -> str:
+def short_name(row: Row, *, task: bool = True) -> str:
+    """Model, task and shots, or labels; several rows may share it."""
     known = row.signature
     what = f"{known['labels_used']} labels" if row.trained else f"{known['shots']}-shot"
     chosen = [] if row.chosen is None else [f"chosen: {row.chosen}"]
-    return ", ".join([str(known["model"]), *([row.task_label] if task else []), what, *chosen])
+    part = [" ".join(row.part)] if row.part else []
+    return ", ".join([str(known["model"]), *([row.task_label] if task else []), what, *chosen, *part])
 
 
 def _order(cell: CellResult) -> int | None:
@@ -233,7 +261,8 @@ def _order(cell: CellResult) -> int | None:
     return cell.signature["order"] if cell.signature["demo_order"] == "permuted" else None
 
 
-def _row(cells: list[CellResult]) -> Row:
+def row_of(cells: Sequence[CellResult], part: tuple[By, str] | None = None) -> Row:
+    """The row of cells that differ in template, seed and order alone; ``part`` is what of a row they are."""
     first = max(cells, key=lambda cell: cell.created)  # a task file's latest metrics and labels count
     n_labels = 1 + max(int(max(cell.gold.max(), cell.prediction.max())) for cell in cells)
     labels = first.labels or [f"option {index + 1}" for index in range(n_labels)]
@@ -262,10 +291,11 @@ def _row(cells: list[CellResult]) -> Row:
         shortened=sum(cell.dropped for cell in cells),
         close=sum(cell.close for cell in cells),
         predictions=len(predicted),
+        part=part,
     )
 
 
-def _summary(name: str, cells: list[CellResult], pairs: Ints, n_labels: int) -> MetricSummary:
+def _summary(name: str, cells: Sequence[CellResult], pairs: Ints, n_labels: int) -> MetricSummary:
     metric = METRICS[name]  # type: ignore[index]
     by_template: dict[str, list[float]] = {}
     for cell, row in zip(cells, pairs, strict=True):
@@ -289,82 +319,3 @@ def _summary(name: str, cells: list[CellResult], pairs: Ints, n_labels: int) -> 
 def _shares(labels: Ints, n_labels: int) -> list[float]:
     counts = np.bincount(labels, minlength=n_labels)
     return (counts / max(1, counts.sum())).tolist()  # type: ignore[no-any-return]
-
-
-def _within_noise(rows: Sequence[Row]) -> list[str]:
-    """A line for each task whose best row is not alone: which others are not worse beyond chance."""
-    groups: dict[tuple[object, ...], list[tuple[Row, str]]] = {}
-    for row, name in _named([row for row in rows if row.signature["control"] is None]):
-        groups.setdefault((row.task_label, row.signature["split"], row.items_hash), []).append((row, name))
-    found = []
-    for group in groups.values():
-        (best, best_name), *others = sorted(group, key=lambda pair: -pair[0].item_accuracy.mean())
-        scores = np.stack([best.item_accuracy, *(row.item_accuracy for row, _ in others)])
-        marked = not_worse_than_best(scores, best.clusters)[1:]
-        close = [name for (_, name), near in zip(others, marked, strict=True) if near]
-        if close:
-            told = "; ".join(close[:_MOST_NAMED]) + (
-                f"; {len(close) - _MOST_NAMED} more" if close[_MOST_NAMED:] else ""
-            )
-            found.append(f"within noise of {best_name}: {told}")
-    return found
-
-
-def _beaten_by_controls(rows: Sequence[Row]) -> list[str]:
-    """A line for each row that is no better than one of its controls, in a paired comparison of accuracy."""
-    found = []
-    controls = [row for row in rows if row.signature["control"] is not None]
-    for row, name in _named([row for row in rows if row.signature["control"] is None]):
-        for control in controls:
-            if not _is_control_of(control, row):
-                continue
-            gain = compare(row.item_accuracy, control.item_accuracy, row.clusters).difference
-            if not gain.low > 0:
-                real, other = 100 * row.item_accuracy.mean(), 100 * control.item_accuracy.mean()
-                found.append(
-                    f"{name}: {real:.1f}% does not beat its control {control.signature['control']}, {other:.1f}%:"
-                    f" difference {100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-                )
-    return found
-
-
-def _is_control_of(control: Row, row: Row) -> bool:
-    same = all(control.signature[key] == row.signature[key] for key in ROW_KEY if key != "control")
-    return same and control.items_hash == row.items_hash
-
-
-def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Rows with names to speak of them; settings are named only where a shorter name would fit several rows."""
-    short = [_short_name(row) for row in rows]
-    for row, name in zip(rows, short, strict=True):
-        settings = [str(row.signature[key]) for key in _TELLING if row.signature[key] is not None]
-        yield row, name if short.count(name) == 1 else f"{name} ({', '.join(settings)}, n {row.n})"
-
-
-def row_names(rows: Sequence[Row]) -> list[str]:
-    """What to call rows; settings are named only where a shorter name would fit several."""
-    return [name for _, name in _named(rows)]
-
-
-def notices(rows: Iterable[Row]) -> list[str]:
-    """What a reader must know before believing a row."""
-    rows = list(rows)
-    found = [*_within_noise(rows), *_beaten_by_controls(rows)]
-    for row, name in _named([row for row in rows if row.signature["control"] is None]):
-        top = int(np.argmax(row.predicted_share))
-        share, gold = row.predicted_share[top], row.gold_share[top]
-        if share > 0.8 and share - gold > 0.2 and row.signature["method"] != "majority":
-            found.append(f"{name}: predicts {row.labels[top]!r} for {share:.0%} of items; the gold share is {gold:.0%}")
-        if row.too_long:
-            found.append(f"{name}: {row.too_long} of {row.predictions} prompts do not fit the model and count as wrong")
-        if row.shortened:
-            found.append(f"{name}: {row.shortened} of {row.predictions} prompts lost demonstrations to fit the model")
-        if row.signature["calibration"] in TRANSDUCTIVE:
-            found.append(
-                f"{name}: {row.signature['calibration']} calibration is transductive: it saw all items at once"
-            )
-        if row.close:
-            found.append(
-                f"{name}: {row.close} of {row.predictions} predictions are within float rounding of another label"
-            )
-    return found

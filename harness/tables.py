@@ -1,103 +1,68 @@
-"""Writes rows as a terminal table, Markdown, CSV, LaTeX or JSON. It aggregates nothing."""
+"""The columns of every table of results: of rows, of what they depend on, and of their labels.
+
+Each column is declared once, with what it says of a row and when it says something; layout fits them to a width, and
+formats writes them. It aggregates nothing.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from harness.summary import MetricSummary, Row
-from harness.terminal import visible
+from harness import formats
+from harness.class_report import AVERAGES, ClassReport
+from harness.layout import Column, Section, Table
+from harness.row_names import ITEMS, SPLIT, Dimension, piece, telling
+from harness.sensitivity import QUANTILES, Sensitivity
+from harness.summary import MetricSummary, Row, Status
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
-    from rich.table import Table
 
-SCHEMA = 1
-Format = Literal["table", "markdown", "csv", "latex", "json"]
+R = TypeVar("R")
 
-# Settings that get a column only where rows of one task differ in them, so that an ordinary table stays narrow.
-_SETTINGS = {
-    "data": "data",
-    "data_hash": "data hash",
-    "demos": "demos",
-    "demo_encoder": "encoder",
-    "demo_order": "order",
-    "rule": "rule",
-    "calibration": "calibration",
-    "control": "control",
-    "dtype": "dtype",
-    "bos": "bos",
+# Lines of their own in every table; complete results need none.
+_SECTIONS: Mapping[Status, str] = {
+    "complete": "",
+    "limited": "some of the items (--limit)",
+    "select": "the split for choices",
 }
-# Hashes of what no other column shows; they get a column where rows would look alike without it.
-_HASHES = {"items_hash": "items", "pool_hash": "pool", "task_reading": "task file", "tokenizer_hash": "tokenizer"}
-_TITLES = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
-# What a narrow terminal goes without, in this order; the other formats have every column.
-_DISPENSABLE = ("MDE", "macro-F1 %", "spread", "worst", "vs best baseline")
-_NUMBERS = {"k", "labels", "n", "prompts", "spread", "MDE", "ties", "too long"}
+_METRICS = {"accuracy": "accuracy %", "macro_f1": "macro-F1 %"}
+_SHARES = "predicted (gold)"
 _MOST_LABELS = 4
+# What the table of scores says of all rows already.
+_SAID = (SPLIT.title, ITEMS.title)
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
-    """Column titles, by what the rows need."""
-    settings = [title for key, title in (_SETTINGS | _HASHES).items() if _differs(rows, key)]
-    own = sorted({name for row in rows for name in row.metrics} - set(_TITLES))
-    counts = [name for name, count in (("ties", _ties), ("too long", _too_long)) if any(map(count, rows))]
-    trained = any(row.trained for row in rows)
-    head = ["task", "split", "model", "k", *(["labels"] * trained), *settings, "n", "prompts"]
-    scores = ["accuracy %", "worst", "best", "spread", "MDE", *(["vs best baseline"] * trained)]
-    return [*head, *scores, "macro-F1 %", *own, *counts]
+# What a row is
 
 
-def _differs(rows: Sequence[Row], key: str) -> bool:
-    seen: dict[tuple[object, ...], set[object]] = {}
-    for row in rows:
-        known = row.signature
-        alike = (_model(row), known["split"], known["shots"], known["labels_used"], row.n) if key in _HASHES else ()
-        seen.setdefault((row.task_label, *alike), set()).add(_setting(row, key))
-    return any(len(values - {None}) > 1 for values in seen.values())
+def row_columns(rows: Sequence[Row]) -> list[Column[Row]]:
+    """What tells these rows apart; no two of them have the same in all of these columns."""
+    names = model_names(rows)
+    parts = list(dict.fromkeys(row.part[0] for row in rows if row.part))
+    found = [
+        Column[Row]("task", lambda row: row.task_label, shared="narrow", gives="name"),
+        Column[Row](SPLIT.title, SPLIT.text, shared="always", gives="name"),
+        Column[Row]("model", lambda row: names[_model(row)], gives="name"),
+        *(Column[Row](by, lambda row: row.part[1] if row.part else "-", gives="name") for by in parts),
+        Column[Row]("k", lambda row: "-" if row.trained else str(row.signature["shots"]), "right", says=_any_prompt),
+        Column[Row]("labels", lambda row: str(row.labels_used), "right", says=_any_labels),
+    ]
+    return [*found, *(_setting(dimension) for dimension in telling(rows))]
 
 
-def _setting(row: Row, key: str) -> object:
-    return row.items_hash if key == "items_hash" else row.signature[key]
+def _setting(dimension: Dimension) -> Column[Row]:
+    return Column[Row](dimension.title, lambda row: piece(dimension, row), gives="name", setting=True)
 
 
-def _ties(row: Row) -> int:
-    return row.ties
+def _any_prompt(rows: Sequence[Row]) -> bool:
+    return any(not row.trained for row in rows)
 
 
-def _too_long(row: Row) -> int:
-    return row.too_long
-
-
-def cells(row: Row, titles: Sequence[str], names: Mapping[tuple[str, str], str]) -> list[str]:
-    """A row's values as text, under the given titles; metrics in percent, with their 95% interval."""
-    primary = row.metrics[row.primary]
-    values = {
-        "task": row.task_label,
-        "split": str(row.signature["split"]),
-        "model": names[_model(row)],
-        "k": "-" if row.trained else str(row.signature["shots"]),
-        "labels": str(row.labels_used),
-        "n": str(row.n),
-        "prompts": _prompts(row),
-        "worst": "-" if row.trained else f"{100 * primary.worst:.1f} {primary.worst_template}",
-        "best": "-" if row.trained else f"{100 * primary.best:.1f} {primary.best_template}",
-        "spread": "-" if row.trained else f"{100 * primary.spread:.1f}",
-        "MDE": "-" if math.isnan(row.detectable) else f"{100 * row.detectable:.1f}",
-        "vs best baseline": _gap(row),
-        "ties": str(row.ties),
-        "too long": str(row.too_long),
-        "predicted (gold)": _shares(row),
-        **{title: str(_setting(row, key) or "-")[:13] for key, title in _SETTINGS.items()},
-        **{title: str(_setting(row, key) or "-")[:6] for key, title in _HASHES.items()},
-        **{_TITLES.get(name, name): _interval(metric) for name, metric in row.metrics.items()},
-    }
-    return [values.get(title, "-") for title in titles]
+def _any_labels(rows: Sequence[Row]) -> bool:
+    return any(row.trained or row.chosen is not None for row in rows)
 
 
 def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
@@ -108,19 +73,133 @@ def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
     return {(name, key): f"{name}@{key[:6]}" if names.count(name) > 1 else name for name, key in known}
 
 
+def _model(row: Row) -> tuple[str, str]:
+    return str(row.signature["model"]), str(row.signature["model_fingerprint"])
+
+
+def _items() -> Column[Row]:
+    return Column[Row](ITEMS.title, ITEMS.text, "right", shared="narrow")
+
+
+def _task(row: Row) -> object:
+    return row.task_label
+
+
+def sections(rows: Sequence[Row]) -> list[Section[Row]]:
+    """Complete results first; runs of some items and other splits each under a line of their own, where both are."""
+    found = [Section(title, [row for row in rows if row.status == status]) for status, title in _SECTIONS.items()]
+    found = [section for section in found if section.rows]
+    return found if len(found) > 1 else [Section("", rows)]
+
+
+def _kind_of_all(rows: Sequence[Row]) -> list[str]:
+    """What all rows are of, where that is no complete result."""
+    known = {_SECTIONS[row.status] for row in rows}
+    return [f"all rows: {title}" for title in known if len(known) == 1 and title]
+
+
+# Scores
+
+
+def score_table(rows: Sequence[Row], remarks: Sequence[str] = ()) -> Table[Row]:
+    """A row's scores in percent, each with its 95% interval, and how far its templates lie apart."""
+    return Table.of(_score_columns(rows), sections(rows), _task, [*_kind_of_all(rows), *remarks])
+
+
+def share_table(rows: Sequence[Row]) -> Table[Row]:
+    """How often each label is predicted, and in brackets how often it is right; the most frequent labels only."""
+    told = [column for column in (*row_columns(rows), _items()) if column.title not in _SAID or _differ(column, rows)]
+    return Table.of([*told, _shares_column()], sections(rows), _task)
+
+
+def _differ(column: Column[Row], rows: Sequence[Row]) -> bool:
+    return len(set(map(column.value, rows))) > 1
+
+
+def whole_table(rows: Sequence[Row]) -> Table[Row]:
+    """Both in one, for formats without a width."""
+    return Table.of([*_score_columns(rows), _shares_column()], sections(rows), _task)
+
+
+def _score_columns(rows: Sequence[Row]) -> list[Column[Row]]:
+    own = sorted({name for row in rows for name in row.metrics} - set(_METRICS))
+    return [
+        *row_columns(rows),
+        _items(),
+        Column[Row]("prompts", _prompts, says=_any_prompts, fold=9, shared="narrow", gives="name"),
+        _metric("accuracy"),
+        Column[Row]("worst", lambda row: _extreme(row, "worst"), says=_any_spread, fold=4),
+        Column[Row]("best", lambda row: _extreme(row, "best"), says=_any_spread, fold=7),
+        Column[Row]("spread", _spread, "right", says=_any_spread, fold=2),
+        Column[Row]("MDE", lambda row: _percent(row.detectable), "right", says=_all_of_items, fold=1),
+        Column[Row]("vs best baseline", _gap, "right", says=_any_gap, fold=8),
+        *(_metric(name, fold=3) for name in ("macro_f1", *own)),
+        Column[Row]("ties", lambda row: str(row.ties), "right", says=lambda rows: any(r.ties for r in rows), fold=5),
+        Column[Row](
+            "too long", lambda row: str(row.too_long), "right", says=lambda rows: any(r.too_long for r in rows), fold=6
+        ),
+    ]
+
+
+def _shares_column() -> Column[Row]:
+    return Column[Row](_SHARES, _shares, says=_all_of_items, gives="list")
+
+
+def _metric(name: str, fold: int | None = None) -> Column[Row]:
+    def score(row: Row) -> float | None:
+        known = row.metrics.get(name)
+        return None if known is None or row.signature["control"] is not None else known.mean
+
+    def value(row: Row) -> str:
+        return _interval(row.metrics[name]) if name in row.metrics else "-"
+
+    title = _METRICS.get(name, name)
+    return Column[Row](title, value, "right", lambda rows: any(name in row.metrics for row in rows), fold, score=score)
+
+
+def _any_spread(rows: Sequence[Row]) -> bool:
+    """One template is its own worst and best."""
+    return any(_has_spread(row) for row in rows)
+
+
+def _has_spread(row: Row) -> bool:
+    return not row.trained and row.templates > 1
+
+
+def _any_prompts(rows: Sequence[Row]) -> bool:
+    """Rows of one template each have its name already."""
+    return not all(row.part and row.part[0] == "prompt" and row.seeds * row.orders == 1 for row in rows)
+
+
+def _any_gap(rows: Sequence[Row]) -> bool:
+    return any(row.best_baseline for row in rows)
+
+
+def _all_of_items(rows: Sequence[Row]) -> bool:
+    """Not of means over tasks, which have no items and no labels of their own."""
+    return not any(row.part and row.part[0] == "domain" for row in rows)
+
+
+def _extreme(row: Row, which: str) -> str:
+    if not _has_spread(row):
+        return "-"
+    primary = row.metrics[row.primary]
+    return f"{_percent(getattr(primary, which))} {getattr(primary, f'{which}_template')}"
+
+
+def _spread(row: Row) -> str:
+    return _percent(row.metrics[row.primary].spread) if _has_spread(row) else "-"
+
+
 def _prompts(row: Row) -> str:
-    """How many templates, seeds and orders; what a complete grid of them lacks is told."""
+    """How many templates, seeds and orders; what a complete grid of them lacks is told. A single template is named."""
     grid = row.templates * row.seeds * row.orders
     if row.trained:  # what is trained has no wording, only training sets
         return f"{row.seeds} seed{'s' * (row.seeds > 1)}"
-    told = str(row.templates) if row.chosen is None else f"chosen: {row.chosen}"
+    told = f"chosen: {row.chosen}" if row.chosen is not None else row.template or str(row.templates)
     told += f" x {row.seeds} seeds" if row.seeds > 1 else ""
     told += f" x {row.orders} orders" if row.orders > 1 else ""
     return told if row.predictions == grid * row.n else f"{row.predictions // row.n} of {told}"
-
-
-def _model(row: Row) -> tuple[str, str]:
-    return str(row.signature["model"]), str(row.signature["model_fingerprint"])
 
 
 def _gap(row: Row) -> str:
@@ -134,104 +213,181 @@ def _gap(row: Row) -> str:
 
 def _interval(metric: MetricSummary) -> str:
     if math.isnan(metric.low):  # one item has no interval
-        return f"{100 * metric.mean:.1f}"
-    return f"{100 * metric.mean:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+        return _percent(metric.mean)
+    return f"{_percent(metric.mean)} [{_percent(metric.low)}, {_percent(metric.high)}]"
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _shares(row: Row) -> str:
-    """How often each label is predicted, and in brackets how often it is right; the most frequent labels only."""
     order = sorted(range(len(row.labels)), key=lambda i: -max(row.predicted_share[i], row.gold_share[i]))
     shown = sorted(order[:_MOST_LABELS])
     text = ", ".join(f"{row.labels[i]} {row.predicted_share[i]:.0%} ({row.gold_share[i]:.0%})" for i in shown)
     return text + (f", {len(row.labels) - len(shown)} more" if len(row.labels) > len(shown) else "")
 
 
-def as_text(rows: Sequence[Row], console: Console) -> list[Table]:
-    """For a terminal: the scores, with the columns that fit its width, then how predicted labels are distributed."""
-    titles = columns(rows)
-    scores = _text_table(rows, titles)
-    for title in _DISPENSABLE:
-        needed = console.measure(scores, options=console.options.update(width=1_000)).maximum
-        if needed > console.width and title in titles:
-            titles.remove(title)
-            scores = _text_table(rows, titles)
-    settings = [title for title in titles if title in {**_SETTINGS, **_HASHES}.values()]
-    which = ["task", "model", "k", *(["labels"] * ("labels" in titles))]
-    return [scores, _text_table(rows, [*which, *settings, "predicted (gold)"])]
+# What rows depend on
 
 
-def _text_table(rows: Sequence[Row], titles: Sequence[str]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    names = model_names(rows)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="right" if title in _NUMBERS else "left", overflow="fold")
-    previous = None
-    for row in rows:
-        if previous not in (None, row.task_label):
-            table.add_row()
-        previous = row.task_label
-        table.add_row(*(escape(visible(text)) for text in cells(row, titles, names)))
-    return table
-
-
-def as_markdown(rows: Sequence[Row]) -> str:
-    titles, names = [*columns(rows), "predicted (gold)"], model_names(rows)
-    lines = [titles, ["---"] * len(titles), *(cells(row, titles, names) for row in rows)]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+def sensitivity_table(found: Sequence[Sensitivity]) -> Table[Sensitivity]:
+    """Quantiles over prompts, shares of the variance of the mean, and how well probabilities are calibrated."""
+    known = {id(one.row): one for one in found}
+    columns = [
+        *(_of_row(column) for column in row_columns([one.row for one in found])),
+        _of_row(_items()),
+        Column[Sensitivity]("prompts", lambda one: str(one.prompts), "right", shared="narrow"),
+        Column[Sensitivity]("accuracy %", _mean, "right"),
+        *(_quantile(place, f"{value:.0%}") for place, value in enumerate(QUANTILES)),
+        *(_share(factor, fold) for factor, fold in (("template", 5), ("seed", 3), ("order", 2), ("item", 4))),
+        _number("ECE", lambda one: one.calibration_error, 1),
+        _number("Brier", lambda one: one.brier, 1),
+    ]
+    parts = sections([one.row for one in found])
+    placed = [Section(part.title, [known[id(row)] for row in part.rows]) for part in parts]
+    remark = "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all"
+    return Table.of(columns, placed, lambda one: one.row.task_label, [remark])
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """One number a column, for spreadsheets."""
-    flat = [_flat(row) for row in rows]
-    titles = list(dict.fromkeys(key for values in flat for key in values))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, titles, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return stream.getvalue().rstrip("\n")
+def _of_row(column: Column[Row]) -> Column[Sensitivity]:
+    """A column of rows, where each row stands for what it depends on."""
+    return Column[Sensitivity](
+        column.title,
+        lambda one: column.value(one.row),
+        column.align,
+        lambda found: column.says([one.row for one in found]),
+        column.fold,
+        column.shared,
+        column.gives,
+        column.setting,
+    )
 
 
-def _flat(row: Row) -> dict[str, object]:
+def _mean(one: Sensitivity) -> str:
+    spread = "" if math.isnan(one.half_width) else f" +- {100 * one.half_width:.1f}"
+    return f"{_percent(float(one.row.item_accuracy.mean()))}{spread}"
+
+
+def _quantile(place: int, title: str) -> Column[Sensitivity]:
+    return Column[Sensitivity](title, lambda one: _percent(one.quantiles[place]), "right", _several_prompts, fold=6)
+
+
+def _several_prompts(found: Sequence[Sensitivity]) -> bool:
+    return any(one.prompts > 1 for one in found)
+
+
+def _share(factor: str, fold: int) -> Column[Sensitivity]:
+    def value(one: Sensitivity) -> str:
+        share = one.share(factor)
+        return "-" if math.isnan(share) else f"{share:.0%}"
+
+    return Column[Sensitivity](factor, value, "right", lambda found: any(value(one) != "-" for one in found), fold)
+
+
+def _number(title: str, number: Callable[[Sensitivity], float | None], fold: int) -> Column[Sensitivity]:
+    def value(one: Sensitivity) -> str:
+        known = number(one)
+        return "-" if known is None else f"{known:.3f}"
+
+    return Column[Sensitivity](title, value, "right", lambda found: any(value(one) != "-" for one in found), fold)
+
+
+# Labels
+
+
+def report_table(report: ClassReport) -> Table[int]:
+    """The scores of each label, and beside them the confusion counts: gold in rows, predictions in columns."""
+    labels = report.row.labels
+    names = [*labels, *(f"{name} average" for name in AVERAGES)]
+    support = [*report.support.tolist(), *[int(report.support.sum())] * len(AVERAGES)]
+    none = ["(none)"] if report.confusion[:, -1].any() else []
+
+    def count(place: int) -> Callable[[int], str]:
+        return lambda line: str(report.confusion[line, place]) if line < len(labels) else ""
+
+    def percent(place: int) -> Callable[[int], str]:
+        return lambda line: _percent(float(report.scores[line, place]))
+
+    columns = [
+        Column[int]("label", lambda line: names[line], gives="name"),
+        *(
+            Column[int](title, percent(place), "right")
+            for place, title in enumerate(("precision %", "recall %", "F1 %"))
+        ),
+        Column[int]("support", lambda line: str(support[line]), "right"),
+        *(
+            Column[int](f"as {name}", count(place), "right", fold=len(labels) + 1 - place)
+            for place, name in enumerate([*labels, *none])
+        ),
+    ]
+    return Table.of(columns, [Section("", range(len(names)))])
+
+
+# Records
+
+
+def record(row: Row) -> dict[str, object]:
+    """One number a column, for spreadsheets and Python."""
     flat: dict[str, object] = {}
     for key, value in row.as_dict().items():
-        if isinstance(value, dict) and key in row.metrics:
-            flat.update({f"{key}_{part}" if part != "mean" else key: number for part, number in value.items()})
+        if key in ("gold", "predicted") and isinstance(value, Mapping):
+            flat[key] = "; ".join(f"{label} {share:.4f}" for label, share in value.items())
         elif key == "best_baseline":
             known = value or dict.fromkeys(("baseline", "difference", "low", "high"))
             flat |= {"best_baseline": known["baseline"], "over_best_baseline": known["difference"]}
             flat |= {f"over_best_baseline_{end}": known[end] for end in ("low", "high")}
-        elif isinstance(value, dict):
-            flat[key] = "; ".join(f"{label} {share:.4f}" for label, share in value.items())
         else:
-            flat[key] = value
+            flat |= formats.flat({key: value})
     return flat
 
 
-def as_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """One number a column, for Python."""
-    import pandas as pd
+def sensitivity_record(one: Sensitivity) -> dict[str, object]:
+    """The same of what a row depends on."""
+    return {**record(one.row), **formats.flat({"sensitivity": one.as_dict()})}
 
-    return pd.DataFrame([_flat(row) for row in rows])
+
+def report_records(report: ClassReport, name: str) -> list[dict[str, object]]:
+    """The same of each label of a row."""
+    labels = [*report.row.labels]
+    kept = {
+        key: value for key, value in record(report.row).items() if key in ("task", "data", "split", "model", "shots")
+    }
+    found = []
+    for label, scores in report.as_dict()["labels"].items():
+        line = {"row": name, **kept, "label": label, **scores}
+        if label in labels:
+            counts = report.confusion[labels.index(label)].tolist()
+            line |= {f"as {other}": count for other, count in zip([*labels, "(none)"], counts, strict=True)}
+        found.append(line)
+    return found
+
+
+# Rows in each format
+
+
+def as_text(rows: Sequence[Row], width: int | None, remarks: Sequence[str] = ()) -> list[list[str]]:
+    """For a terminal: the lines of the scores, then of how predicted labels are distributed."""
+    shares = share_table(rows)
+    told = [shares] if any(column.title == _SHARES for column in shares.columns) else []
+    return [formats.text_lines(table, width) for table in (score_table(rows, remarks), *told)]
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    return formats.markdown(whole_table(rows))
 
 
 def as_latex(rows: Sequence[Row]) -> str:
-    """A ``tabular`` with booktabs rules."""
-    import pandas as pd
+    return formats.latex(whole_table(rows))
 
-    titles, names = [*columns(rows), "predicted (gold)"], model_names(rows)
-    frame = pd.DataFrame([cells(row, titles, names) for row in rows], columns=titles)
-    return (
-        frame.style.hide(axis="index")
-        .format(escape="latex")
-        .format_index(escape="latex", axis=1)
-        .to_latex(hrules=True)
-        .rstrip()
-    )
+
+def as_csv(rows: Sequence[Row]) -> str:
+    return formats.csv([record(row) for row in rows])
+
+
+def as_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    return formats.frame([record(row) for row in rows])
 
 
 def as_json(rows: Sequence[Row], notices: Sequence[str]) -> str:
-    document = {"schema": SCHEMA, "rows": [row.as_dict() for row in rows], "notices": list(notices)}
-    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    return formats.document([row.as_dict() for row in rows], notices=list(notices))

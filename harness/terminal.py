@@ -10,3 +10,13 @@ _PICTURES |= {0x7F: "␡"} | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
 def visible(text: str) -> str:
     """The text with every control character but tab and newline as a character that can be seen."""
     return text.translate(_PICTURES)
+
+
+# What would end a line of a table, as its picture, or turn the direction of what follows.
+_LINE_ENDS = {0x09: "␉", 0x0A: "␊", 0x2028: "␤", 0x2029: "␤"}
+_DIRECTIONS = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+
+
+def one_line(text: str) -> str:
+    """The text with every character that would move out of its line, too, as one that can be seen."""
+    return visible(text).translate(_LINE_ENDS | _DIRECTIONS)

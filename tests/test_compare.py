@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import Commands
-from conftest import Project
+from conftest import Project, build_gpt2
 from scipy import stats
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,7 +54,7 @@ def test_a_run_against_itself_changes_nothing(harness: Commands, project: Projec
     run(harness, tiny_gpt2, "--shots", "0,3")
     done = harness.ok("compare", "latest", "latest", "--fail-if-worse")
     assert done.out.count("difference +0.0") == 2
-    assert "better on 0 items and worse on 0" in done.out
+    assert done.out.count("B is better on 0 items and worse on 0") == 2
 
 
 def test_rows_are_matched_across_runs(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
@@ -77,6 +77,69 @@ def test_a_changed_template_is_told(harness: Commands, project: Project, tiny_gp
     project.write("prompts/mood/plain.jinja", "---\nanswers: [bad, good]\n---\n{{ text }}\nMood: {{ answer }}\n")
     other = run(harness, tiny_gpt2, "--prompts", "plain")
     assert "template hash: " in harness.ok("compare", one, other).out
+
+
+def test_each_block_is_headed_by_what_a_and_b_are(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2, "--shots", "0,3", "--rule", "sum,char", "--controls", "content-free")
+    other = run(harness, tiny_gpt2, "--shots", "0,3", "--rule", "sum,char", "--prompts", "plain")
+    blocks = harness.ok("compare", f"{one}:shots=0", f"{one}:shots=0").out.split("\n\n")
+    heads = [tuple(block.splitlines()[:2]) for block in blocks]
+    assert len(set(heads)) == len(heads) == 4
+    assert (
+        f"A: tiny-gpt2, mood, 0-shot, control content-free (rule sum), 2 prompts, run {one}",
+        f"B: tiny-gpt2, mood, 0-shot, control content-free (rule sum), 2 prompts, run {one}",
+    ) in heads
+    (block,) = harness.ok("compare", f"{one}:shots=3,rule=sum,control=None", f"{other}:shots=0,rule=char").out.split(
+        "\n\n"
+    )
+    assert block.splitlines()[:2] == [
+        f"A: tiny-gpt2, mood, 3-shot, 2 prompts, run {one}",
+        f"B: tiny-gpt2, mood, 0-shot, prompt plain, run {other}",
+    ]
+
+
+def test_differences_that_follow_from_others_are_not_listed(
+    harness: Commands, project: Project, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    """Another model has another fingerprint, another template another hash, and no shots no demonstrations."""
+    shutil.copytree(tiny_gpt2, "other-model")
+    build_gpt2(Path("other-model"), seed=1)
+    one = run(harness, tiny_gpt2, "--prompts", "plain", "--shots", "0")
+    other = run(harness, Path("other-model"), "--prompts", "terse", "--shots", "3")
+    (pair,) = json.loads(harness.ok("compare", one, other, "--json").out)["pairs"]
+    assert set(pair["differs"]) == {"model", "template", "shots"}
+    harness.ok(
+        "baseline", "--tasks", "mood", "--data-dir", "data", "--methods", "tfidf", "--sizes", "8", "--seeds", "0"
+    )
+    (pair,) = json.loads(harness.ok("compare", one, "latest", "--json").out)["pairs"]
+    assert set(pair["differs"]) == {"kind", "method", "model", "labels used"}
+
+
+def test_a_side_is_narrowed_to_a_seed(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2, "--shots", "3", "--demo-seeds", "0,1", "--prompts", "plain")
+    (pair,) = json.loads(harness.ok("compare", f"{one}:demo_seed=0", f"{one}:demo_seed=1", "--json").out)["pairs"]
+    assert pair["differs"] == {"demo seed": [0, 1]}
+    assert "has no demo seed '2'" in harness("compare", f"{one}:demo_seed=2", one).mistake
+
+
+def test_an_item_is_told_by_its_id(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    one = run(harness, tiny_gpt2, "--shots", "0,3")
+    sides = (f"{one}:shots=0", f"{one}:shots=3")
+    item = pq.read_table(f"results/runs/{one}/predictions.parquet")["item_id"][0].as_py()
+    told = harness.ok("compare", *sides, "--item", item[:10]).out.splitlines()
+    assert told[0] == "A: tiny-gpt2, mood, 0-shot; B: tiny-gpt2, mood, 3-shot"
+    assert told[1].startswith(f"  item {item}: gold ")
+    (found,) = json.loads(harness.ok("compare", *sides, "--item", item, "--json").out)["items"]
+    assert found["gold"] == told[1].split()[-1]
+    table = pq.read_table(next(Path("results/runs").iterdir()) / "predictions.parquet").to_pylist()
+    stored = sorted(line["text"] for line in table if line["item_id"] == item)
+    answers = [answer for side in ("first", "second") for answer in found[side]]
+    assert sorted(answer["prediction"] for answer in answers for _ in answer["by"]) == stored
+    assert {name for answer in answers for name in answer["by"]} == {"plain", "terse"}
+    assert "no item that both have" in harness("compare", *sides, "--item", "zzz").mistake
+    assert "--item : fits 20 items" in harness("compare", *sides, "--item", "").mistake
+    shown = harness.ok("show", "mood", "--data-dir", "data", "--item", item[:12]).out
+    assert f"({item}, data/mood/test.jsonl:" in shown
 
 
 @pytest.mark.parametrize(

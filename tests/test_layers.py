@@ -26,7 +26,8 @@ tasks arrow_tables row_files split_files hub_data sources targets data templates
 stored_parquet score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls stored_predictions run_store order_choice
-cell_results summary sensitivity class_report tables show compare
+cell_results summary row_names notices breakdown ranking sensitivity class_report layout formats tables show
+compare compared_item
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
 model_config models pooling tokenizer

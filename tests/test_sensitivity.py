@@ -57,7 +57,12 @@ def test_a_single_prompt_has_no_components(harness: Commands, project: Project, 
 
 def test_the_command_prints_a_line_for_each_row(stored: Commands) -> None:
     done = stored.ok("leaderboard", "--sensitivity")
-    assert len(done.out.splitlines()) == 3
+    _, first, second, *below = done.out.splitlines()
+    assert all(line.split()[0] == "mood" for line in (first, second))
+    assert below == [
+        "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all",
+        "all rows: split test",
+    ]
     assert done.out.splitlines()[0].split()[:3] == ["task", "model", "k"]
     document = json.loads(stored.ok("leaderboard", "--sensitivity", "--json").out)
     assert [row["sensitivity"]["prompts"] for row in document["rows"]] in ([4, 2], [2, 4])

@@ -119,6 +119,7 @@ def _told(one: FinishedBaseline) -> dict[str, Any]:
         "signature": one.cell.signature,
         "metrics": list(task.metrics),
         "labels": task.labels,
+        "domain": task.domain,
         "n": len(one.planned.items),
         "chosen": one.trained.chosen,
         "costs": one.trained.costs,

@@ -39,7 +39,9 @@ def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], r
 @click.option("--model", metavar="PATH|HUB_ID", help="Show token boundaries and the scored span of this model.")
 @click.option("--shots", type=click.IntRange(min=0), default=0, metavar="K", help="Number of demonstrations.")
 @click.option("--prompt", metavar="P", help="A template's name.  [default: plain, else the first]")
-@click.option("--item", type=int, default=0, metavar="N", help="Which item, counted from 0.  [default: 0]")
+@click.option(
+    "--item", default="0", metavar="N|ID", help="Which item, counted from 0, or its id or its beginning.  [default: 0]"
+)
 @click.option(
     "--demo-seed",
     "demo_seeds",

@@ -11,7 +11,7 @@ import click
 from harness.errors import FileError, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.tables import Format
+    from harness.formats import Format
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -58,6 +58,20 @@ def format_options(command: Function) -> Function:
         ),
         click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
     )
+
+
+def by_option(command: Function) -> Function:
+    return click.option(
+        "--by",
+        metavar="prompt|seed|class|domain",
+        help="Take each row apart by template, seed or gold label, or put the tasks of a domain together.",
+    )(command)
+
+
+def notices_option(command: Function) -> Function:
+    return click.option(
+        "--notices", "all_notices", is_flag=True, help="Print every notice, and not a few lines that stand for many."
+    )(command)
 
 
 def sources(command: Function) -> Function:

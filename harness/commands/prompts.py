@@ -10,7 +10,16 @@ from typing import Any
 
 import click
 
-from harness.commands.options import data_options, format_options, given, grid_options, json_option, wanted_format
+from harness.commands.options import (
+    by_option,
+    data_options,
+    format_options,
+    given,
+    grid_options,
+    json_option,
+    notices_option,
+    wanted_format,
+)
 from harness.commands.printing import console_reporter, print_json, print_rows, print_table
 from harness.processes import is_main
 from harness.terminal import visible
@@ -20,29 +29,38 @@ from harness.terminal import visible
 @click.argument("grid", required=False, type=click.Path(path_type=Path))
 @grid_options
 @data_options
+@by_option
 @format_options
+@notices_option
 def run_command(
-    grid: Path | None, format_: str | None, as_json: bool, model_arg: tuple[str, ...], **typed: Any
+    grid: Path | None,
+    by: str | None,
+    format_: str | None,
+    as_json: bool,
+    all_notices: bool,
+    model_arg: tuple[str, ...],
+    **typed: Any,
 ) -> None:
     """Score every prompt of the tasks and print the table.
 
     The options may also stand in a YAML file, under the same names: harness run grid.yaml
     """
+    from harness.breakdown import by_name
     from harness.cell_results import read_cells
     from harness.options import RunOptions
+    from harness.ranking import board
     from harness.run_store import stored_run
     from harness.runner import run
-    from harness.summary import notices, summarise
 
     chosen = wanted_format(format_, as_json)
+    part = by_name(by) if by is not None else None
     values = given(grid, model_arg, typed)
     reporter = console_reporter()
     finished = run(RunOptions.read(values), reporter, command=sys.argv[1:])
     if not is_main():
         return
-    rows = summarise(read_cells([stored_run(finished.path)]))
-    told = reporter.notices if chosen == "json" else []  # otherwise they stand on standard error already
-    print_rows(rows, chosen, [*told, *notices(rows)])
+    found = board(read_cells([stored_run(finished.path)]), by=part)
+    print_rows(found.rows, chosen, found.findings, told=reporter.notices, all_notices=all_notices)
     if chosen == "table":
         click.echo(f"\nstored in {finished.path}", err=True)
         told_of = [cell.cell.signature for cell in finished.cells if cell.cell.signature["control"] is None]
@@ -80,16 +98,17 @@ def _show_command(cell: Mapping[str, Any], values: Mapping[str, Any]) -> str:
 @data_options
 @json_option
 def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
-    """Choose the best template, number of shots, seed or rule under a budget, and report it.
+    """Choose the best template, number of shots, seed, rule or calibration under a budget, and report it.
 
     Prompts are tried on the split for choices, the worse half is dropped round by round, and the one that is left is
-    run once on the split that is reported, which played no part in the choice.
+    run once, with its controls, on the split that is reported, which played no part in the choice.
     """
     from harness.cell_results import read_cells
+    from harness.notices import findings
     from harness.options import RunOptions
     from harness.run_store import stored_run
     from harness.select import select
-    from harness.summary import notices, summarise
+    from harness.summary import summarise
 
     reporter = console_reporter()
     found = select(RunOptions.read(given(None, model_arg, typed)), budget, reporter)
@@ -99,7 +118,7 @@ def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typ
     if as_json:
         print_json({**found.as_dict(), "rows": [row.as_dict() for row in rows]})
         return
-    print_table(*found.table(), [])
+    print_table(*found.table(), [], figures=("round", "items", "accuracy %"), names=("prompt",))
     click.echo()
-    print_rows(rows, "table", notices(rows))
+    print_rows(rows, "table", findings(rows))
     click.echo(visible(found.sentence), err=True)

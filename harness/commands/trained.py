@@ -15,6 +15,7 @@ from harness.commands.options import (
     json_option,
     name_list,
     names_option,
+    notices_option,
     results_option,
     sources,
     tokenizer_option,
@@ -48,23 +49,24 @@ from harness.terminal import visible
     "--results", type=click.Path(path_type=Path), metavar="DIR", help="Where results are kept.  [default: results]"
 )
 @format_options
-def baseline_command(format_: str | None, as_json: bool, **typed: Any) -> None:
+@notices_option
+def baseline_command(format_: str | None, as_json: bool, all_notices: bool, **typed: Any) -> None:
     """Train classifiers on nested sets of labels, and print how they do on the items that prompts are evaluated on.
 
     A task with a thousand labels or fewer takes seconds. What was trained before is read, not trained again.
     """
     from harness.baselines import BaselineOptions, run_baselines
     from harness.cell_results import read_cells
+    from harness.notices import findings
     from harness.run_store import stored_run
-    from harness.summary import notices, summarise
+    from harness.summary import summarise
 
     chosen = wanted_format(format_, as_json)
     values = given(None, (), typed)
     reporter = console_reporter()
     finished = run_baselines(BaselineOptions.read(values), reporter, command=sys.argv[1:])
     rows = summarise(read_cells([stored_run(finished.path)]))
-    told = reporter.notices if chosen == "json" else []
-    print_rows(rows, chosen, [*told, *notices(rows)])
+    print_rows(rows, chosen, findings(rows), told=reporter.notices, all_notices=all_notices)
     if chosen == "table":
         click.echo(f"\nstored in {finished.path}; beside prompts: harness leaderboard", err=True)
 

@@ -1,0 +1,151 @@
+"""Rows taken apart: by template, by seed of the demonstrations, by gold label, or put together by domain.
+
+It reads no more than the cells of the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+
+from harness.cell_results import ROW_KEY, CellResult
+from harness.errors import HarnessError, UsageError, suggest
+from harness.records import digest
+from harness.statistics import LEVEL, standard_error
+from harness.summary import By, MetricSummary, Row, beside_baselines, ranked, row_of
+
+NAMES: Sequence[By] = get_args(By)
+# What tasks of one domain need not share to be averaged.
+_OF_TASKS = {"task", "task_reading", "data_hash", "pool_hash", "split", "demo_guard", "rule"}
+
+
+def by_name(text: str) -> By:
+    """Raises UsageError for what rows cannot be taken apart by."""
+    for name in NAMES:
+        if name == text:
+            return name
+    raise UsageError(f"--by: unknown value {text!r}{suggest(text, NAMES)}")
+
+
+def broken_down(rows: Iterable[Row], by: By) -> list[Row]:
+    """The rows by ``by``; rows of one setting stay together, the best part first.
+
+    prompt   one row for each template
+    seed     one for each seed of the demonstrations (and each of several orders), or of the training sets
+    class    one for each gold label, over its items: accuracy is that label's recall
+    domain   one for all tasks of a domain: the mean of their accuracies, each task counting once
+
+    Raises:
+        HarnessError: nothing that is stored can be taken apart so.
+    """
+    rows = list(rows)
+    if by == "domain":
+        return _by_domain(rows)
+    parts: list[tuple[int, Row]] = []
+    for number, row in enumerate(rows):
+        for name, cells in _parts(row, by):
+            part = row_of(cells, (by, name))
+            # Of one class, F1 tells nothing that recall does not.
+            metrics = {"accuracy": part.metrics["accuracy"]} if by == "class" else part.metrics
+            parts.append((number, replace(part, metrics=metrics)))
+    if not parts:
+        raise HarnessError("--by class: no row has labels; its items have options of their own")
+    beside = beside_baselines([row for _, row in parts])
+    order = {id(row): number for (number, _), row in zip(parts, beside, strict=True)}
+    if by == "class":  # labels in their own order, under each other
+        return sorted(beside, key=lambda row: order[id(row)])
+    return sorted(beside, key=lambda row: (order[id(row)], -row.metrics[row.primary].mean))
+
+
+def _parts(row: Row, by: By) -> list[tuple[str, list[CellResult]]]:
+    if by == "class":
+        return _classes(row)
+    found: dict[str, list[CellResult]] = {}
+    for cell in row.cells:
+        found.setdefault(_template(row, cell) if by == "prompt" else _seed(row, cell), []).append(cell)
+    return list(found.items())
+
+
+def _template(row: Row, cell: CellResult) -> str:
+    """Without its folder, where that names one template alone."""
+    full = str(cell.signature["template"])
+    stem = full.split("/")[-1]
+    names = {str(one.signature["template"]) for one in row.cells}
+    return stem if sum(name.split("/")[-1] == stem for name in names) == 1 else full
+
+
+def _seed(row: Row, cell: CellResult) -> str:
+    seed = cell.signature["demo_seed"]
+    told = "none" if seed is None else str(seed)
+    return f"{told}, order {cell.signature['order']}" if row.orders > 1 else told
+
+
+def _classes(row: Row) -> list[tuple[str, list[CellResult]]]:
+    labels = row.cells[0].labels
+    found = []
+    for index, label in enumerate(labels or ()):
+        chosen = np.flatnonzero(row.cells[0].gold == index)
+        if len(chosen):
+            found.append((label, [_some(cell, chosen.tolist()) for cell in row.cells]))
+    return found
+
+
+def _some(cell: CellResult, chosen: Sequence[int]) -> CellResult:
+    """The cell on some of its items. What is counted over all of them is not known of these."""
+    return replace(
+        cell,
+        metrics=["accuracy"],
+        item_ids=[cell.item_ids[index] for index in chosen],
+        gold=cell.gold[chosen],
+        prediction=cell.prediction[chosen],
+        status=[cell.status[index] for index in chosen],
+        clusters=None if cell.clusters is None else cell.clusters[chosen],
+        probabilities=None if cell.probabilities is None else cell.probabilities[chosen],
+        close=0,
+        dropped=0,
+    )
+
+
+def _by_domain(rows: Sequence[Row]) -> list[Row]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        domain = row.cells[0].domain or "unknown"
+        known = [row.signature[key] for key in ROW_KEY if key not in _OF_TASKS]
+        groups.setdefault(digest([domain, row.status, known]), []).append(row)
+    return ranked(_mean_of_tasks(group) for group in groups.values())
+
+
+def _mean_of_tasks(rows: Sequence[Row]) -> Row:
+    """One row for several tasks, whose accuracy is the mean of theirs; the interval is of items, tasks are given."""
+    from scipy import stats
+
+    domain = rows[0].cells[0].domain or "unknown"
+    means = [float(row.item_accuracy.mean()) for row in rows]
+    error = math.sqrt(sum(standard_error(row.item_accuracy, row.clusters) ** 2 for row in rows)) / len(rows)
+    tasks = [row.task_label for row in rows]
+    one = rows[0]
+    if len(rows) == 1:
+        return replace(one, part=("domain", domain))
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
+    worst, best = int(np.argmin(means)), int(np.argmax(means))
+    mean = float(np.mean(means))
+    ends = (mean - half, mean + half) if math.isnan(half) else (max(0.0, mean - half), min(1.0, mean + half))
+    accuracy = MetricSummary(mean, *ends, means[worst], means[best], tasks[worst], tasks[best])
+    items = np.concatenate([row.item_accuracy / len(rows) * sum(r.n for r in rows) / row.n for row in rows])
+    return replace(
+        one,
+        signature={**one.signature, "task": ", ".join(sorted({str(row.signature["task"]) for row in rows}))},
+        items_hash=digest([row.items_hash for row in rows]),
+        n=sum(row.n for row in rows),
+        metrics={"accuracy": accuracy},
+        primary="accuracy",
+        item_ids=[item for row in rows for item in row.item_ids],
+        item_accuracy=items,
+        clusters=None,
+        part=("domain", domain),
+        best_baseline=None,
+    )

@@ -1,0 +1,127 @@
+"""Which stored results a leaderboard ranks: those that filters name, the latest of equal ones, whole or taken apart.
+
+It chooses among cells and rows; it aggregates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from harness.breakdown import broken_down
+from harness.cell_results import ROW_KEY, CellResult
+from harness.errors import UsageError, suggest
+from harness.name_patterns import fitting
+from harness.notices import Notice, findings
+from harness.records import digest
+from harness.summary import By, Row, Status, summarise
+
+# What a user does not choose, and which changes between two equal commands: files, data and this program.
+_CHANGES = {
+    "task_reading", "data_hash", "pool_hash", "tokenizer_hash", "demo_encoder_hash", "demo_guard", "method_version",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is wanted; empty names want all. ``older`` also shows rows that a later equal one replaces."""
+
+    models: Sequence[str] = ()
+    shots: Sequence[int] = ()
+    prompts: Sequence[str] = ()
+    status: Sequence[str] = ()
+    older: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Ranked rows, or parts of them; ``replaced`` counts rows that are left out since a later one is equal to them."""
+
+    rows: Sequence[Row]
+    findings: Sequence[Notice]
+    replaced: int
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is left out."""
+        if not self.replaced:
+            return []
+        rows = "1 older row" if self.replaced == 1 else f"{self.replaced} older rows"
+        return [f"{rows} of the same settings left out, of other files, data or versions: --older shows them"]
+
+
+def board(cells: Iterable[CellResult], filters: Filters | None = None, by: By | None = None) -> Board:
+    """What a leaderboard shows of these cells.
+
+    Raises:
+        UsageError: a name fits nothing that is stored.
+        HarnessError: nothing can be taken apart as asked.
+    """
+    filters = filters or Filters()
+    rows = summarise(_wanted(list(cells), filters))
+    if filters.status:
+        rows = _of_status(rows, filters.status)
+    kept = rows if filters.older else latest(rows)
+    shown = kept if by is None else broken_down(kept, by)
+    # The mean of several tasks has no items of its own that another could be paired with.
+    return Board(shown, findings(kept if by == "domain" else shown), len(rows) - len(kept))
+
+
+def latest(rows: Sequence[Row]) -> list[Row]:
+    """Of rows that are equal in all that a user chooses, the one that ran last."""
+    last: dict[str, Row] = {}
+    for row in rows:
+        known = last.get(_chosen(row))
+        if known is None or _created(known) < _created(row):
+            last[_chosen(row)] = row
+    return [row for row in rows if last[_chosen(row)] is row]
+
+
+def _chosen(row: Row) -> str:
+    items = None if row.status == "complete" else row.items_hash
+    return digest([[row.signature[key] for key in ROW_KEY if key not in _CHANGES], row.chosen, row.status, items])
+
+
+def _created(row: Row) -> str:
+    return max(cell.created for cell in row.cells)
+
+
+def _wanted(cells: list[CellResult], filters: Filters) -> list[CellResult]:
+    cells = _matching(cells, "model", filters.models, "--model")
+    cells = _matching(cells, "template", filters.prompts, "--prompts")
+    for k in filters.shots:
+        known = sorted({int(cell.signature["shots"]) for cell in cells if cell.signature["shots"] is not None})
+        if k not in known:
+            raise UsageError(f"--shots {k}: nothing stored has that many (shots: {', '.join(map(str, known))})")
+    return [cell for cell in cells if not filters.shots or cell.signature["shots"] in filters.shots]
+
+
+def _matching(cells: list[CellResult], key: str, wanted: Sequence[str], option: str) -> list[CellResult]:
+    """The cells whose value is a name that is wanted, with or without its folder, or fits it as a pattern."""
+    if not wanted:
+        return cells
+    spelt = [(cell, _spellings(cell, key)) for cell in cells]
+    known = list(dict.fromkeys(name for _, names in spelt for name in names))
+    fits: set[str] = set()
+    for name in wanted:
+        found = fitting(name, known)
+        if not found:
+            raise UsageError(f"{option} {name}: nothing of that name is stored{suggest(name, known)}")
+        fits.update(found)
+    return [cell for cell, names in spelt if fits & set(names)]
+
+
+def _spellings(cell: CellResult, key: str) -> list[str]:
+    if key == "template" and cell.signature["kind"] == "baseline":
+        return []  # what is trained has no prompt
+    name = str(cell.signature[key])
+    return [name.rstrip("/").split("/")[-1], name]
+
+
+def _of_status(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
+    known = get_args(Status)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"--status: unknown value {name!r}{suggest(name, known)}")
+    return [row for row in rows if row.status in wanted]
