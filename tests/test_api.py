@@ -57,7 +57,7 @@ def test_every_name_is_listed_and_there() -> None:
 )
 def test_the_keywords_are_the_options(function: str, options: Any) -> None:
     found = inspect.signature(getattr(harness, function)).parameters
-    without = {"split", "controls"} if function == "select" else set()
+    without = {"split"} if function == "select" else set()
     assert set(found) == {*options.model_fields, "reporter", *(["budget"] if function == "select" else [])} - without
     assert found["tasks"].default is inspect.Parameter.empty
     assert found["seed"].default == 0
