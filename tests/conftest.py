@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # One thread each for torch, BLAS and OpenMP, here and in processes that tests start: tiny models and tables gain
 # nothing from more, and wait for those that are busy elsewhere. They read it when they are loaded, which is after this.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would the processes that tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, however busy the machine is.
 settings.register_profile("steady", derandomize=True, deadline=None)

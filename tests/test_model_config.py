@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
+from commands import Commands
+from conftest import Project, train_bpe
 from small_models import CONFIGS, VOCABULARY
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -170,3 +174,25 @@ def test_a_configuration_of_several_texts_is_that_of_what_is_written() -> None:
 def test_special_tokens_are_those_that_the_configuration_names() -> None:
     config = AutoConfig.for_model("llama", pad_token_id=7, bos_token_id=1, eos_token_id=[2, 3])
     assert special_tokens(config) == {7, 1, 2, 3}
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "whisper"])
+def test_prompts_are_cut_to_what_a_model_reads(
+    harness: Commands, project: Project, tmp_path: Path, family: str
+) -> None:
+    settings, _ = TABLES[family]
+    tokenizer = train_bpe()
+    tokenizer.save_pretrained(tmp_path / "model")
+    length = "max_target_positions" if family == "whisper" else "max_position_embeddings"
+    config = CONFIG_MAPPING[family](**{**settings, "vocab_size": len(tokenizer), length: 66})
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    done = harness.ok(
+        "run", "--tasks", "mood", "--data-dir", "data", "--model", tmp_path / "model", "--shots", "0,3", "--json"
+    )
+    zero, three = sorted(json.loads(done.out)["rows"], key=lambda row: row["shots"])
+    assert zero["n"] == three["n"] == 20
+    (path,) = project.root.glob("results/runs/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["model"]["max_inputs"] == position_limit(config) == (66 if family == "whisper" else 64)
+    shots = pq.read_table(path.with_name("predictions.parquet"), columns=["shots"])["shots"].to_pylist()
+    assert any(count in (1, 2) for count in shots), "some demonstrations were dropped"
