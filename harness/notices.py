@@ -16,6 +16,7 @@ from harness.summary import Row
 
 MOST = 3  # lines that stand for all notices
 _MOST_NAMED = 3  # rows in one notice
+_FEW_CLOSE = 0.01  # share of predictions within float rounding that is no news; a manifest lists them all
 
 # What kinds of notices there are, the weightiest first.
 Kind = Literal["control", "one label", "too long", "shortened", "noise", "close", "transductive"]
@@ -120,6 +121,6 @@ def _of_row(row: Row, name: str) -> Iterator[Notice]:
     if row.signature["calibration"] in TRANSDUCTIVE:
         told = f"{row.signature['calibration']} calibration is transductive: it saw all items at once"
         yield Notice("transductive", f"{name}: {told}")
-    if row.close:
+    if row.close > _FEW_CLOSE * row.predictions:
         told = f"{row.close} of {row.predictions} predictions are within float rounding of another label"
         yield Notice("close", f"{name}: {told}")

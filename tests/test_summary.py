@@ -313,6 +313,13 @@ def test_what_did_not_fit_is_told() -> None:
     ]
 
 
+def test_few_predictions_within_float_rounding_are_no_news() -> None:
+    many = {"prediction": [0, 1] * 100, "gold": [0, 1] * 100}
+    assert noticed(cell(many["prediction"], gold=many["gold"], close=2)) == []
+    (told,) = noticed(cell(many["prediction"], gold=many["gold"], close=3))
+    assert told.endswith("3 of 200 predictions are within float rounding of another label")
+
+
 # Tables
 
 
