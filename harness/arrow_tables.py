@@ -79,6 +79,8 @@ def plain(value: Any, depth: int = 0) -> Any:
             return Unreadable("bytes that are no UTF-8 text", hashlib.blake2b(value, digest_size=16).hexdigest())
     if isinstance(value, _WRITTEN):
         return str(value)
+    if callable(as_python := getattr(value, "tolist", None)):  # of numpy
+        return plain(as_python(), depth + 1)
     return Unreadable(f"of a kind that is not read ({kind.__name__})", str(value)[:100])
 
 

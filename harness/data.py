@@ -20,7 +20,7 @@ from harness.repeats import Repeats, find_repeats, told_of_items, told_of_pool
 from harness.row_files import Row
 from harness.sources import RowSource
 from harness.targets import Target, read_targets
-from harness.tasks import ROW, SplitSlice, Task
+from harness.tasks import ROW, SplitSlice, Task, expression_source
 from harness.words import words
 
 PRECEDENCE: tuple[Role, ...] = ("report", "select", "pool")
@@ -274,9 +274,16 @@ class _Reader(Protocol):
 
 def _column(row: Row, /, *, key: str, column: str, task: Task) -> object:
     if column not in row.values:
+        named = {"target": task.target, **{f"fields.{name}": text for name, text in task.fields.items()}}
+        others = [
+            f"; and no {text!r}, named in {other}"
+            for other, text in named.items()
+            if other != key and text not in row.values and expression_source(text) is None
+        ]
         raise DataError(
             row.place,
-            f"has no column {column!r}, which {task.path} names in {key}{suggest(column, row.values, what='columns')}",
+            f"has no column {column!r}, which {task.path} names in {key}{suggest(column, row.values, what='columns')}"
+            + "".join(others),
         )
     value = row.values[column]
     if isinstance(value, Unreadable):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.arrow_tables import plain
 from harness.baselines import find_baseline
 from harness.combinations import LeftOut, readings
 from harness.data import TaskData, load_data, read_unlabelled
@@ -26,7 +27,7 @@ from harness.grid import PlannedCell
 from harness.options import RunOptions
 from harness.progress import Reporter
 from harness.records import Role, digest
-from harness.row_files import FORMATS, Row, format_of, rows_of, stem_and_suffix
+from harness.row_files import FORMATS, Row, format_of, half_characters, rows_of, stem_and_suffix
 from harness.run_store import find_run
 from harness.runner import Session
 from harness.search_path import SearchPath
@@ -168,12 +169,15 @@ def _given(texts: Sequence[object], task: Task) -> list[Row]:
     rows = []
     for number, text in enumerate(texts, start=1):
         if isinstance(text, Mapping):
-            rows.append(Row(dict(text), f"{_GIVEN}:{number}"))
+            row = plain(dict(text))
         elif isinstance(text, str) and len(wanted) == 1:
-            rows.append(Row({wanted[0]: text}, f"{_GIVEN}:{number}"))
+            row = {wanted[0]: text}
         else:
             what = f"a mapping with the columns {', '.join(wanted)}" if len(wanted) > 1 else "a text or a mapping"
             raise DataError(_GIVEN, f"must be {what}, not {str(text)[:40]!r}", number)
+        if half_characters(row):
+            raise DataError(_GIVEN, "holds half of a surrogate pair, which is no character", number)
+        rows.append(Row(row, f"{_GIVEN}:{number}"))
     return rows
 
 

@@ -186,12 +186,18 @@ def _decoded(text: str) -> Any:
         raise _MalformedError("not valid JSON: nested too deeply", 1) from error
     if text.count("[") + text.count("{") > 100:
         value = [plain(part) for part in value] if isinstance(value, list) else plain(value)
-    if _SURROGATE.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False, default=str).encode()
-        except UnicodeEncodeError as error:
-            raise _MalformedError("holds half of a surrogate pair, which is no character", None) from error
+    if _SURROGATE.search(text) and half_characters(value):
+        raise _MalformedError("holds half of a surrogate pair, which is no character", None)
     return value
+
+
+def half_characters(value: object) -> bool:
+    """Whether plain data holds half of a surrogate pair, which no text in UTF-8 can."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 # CSV and TSV
@@ -203,7 +209,7 @@ def _delimited(file: UserFile, name: str, delimiter: str, quoting: Literal[0, 3]
         header = next((values for values in reader if values), None)
         if header is None:
             return []
-        _check_header(file, header, name, delimiter, reader.line_num)
+        check_header(file, header, name, delimiter, reader.line_num)
         rows = []
         for values in reader:
             if not values:
@@ -216,7 +222,8 @@ def _delimited(file: UserFile, name: str, delimiter: str, quoting: Literal[0, 3]
         raise file.wrong(f"not valid {name}: {error}", reader.line_num) from error
 
 
-def _check_header(file: UserFile, header: Sequence[str], name: str, delimiter: str, line: int) -> None:
+def check_header(file: UserFile, header: Sequence[str], name: str, delimiter: str, line: int) -> None:
+    """Raises DataError, or what errors the file makes, where its columns are not what they seem."""
     other = next((mark for mark in _DELIMITERS if mark != delimiter and mark in header[0]), None)
     if len(header) == 1 and other is not None:
         raise file.wrong(

@@ -459,6 +459,7 @@ def advantages_left_out() -> list[float]:
     [
         ("method,n,score\n", "has no column 'seed'"),
         ("method,n,seed,score\n", "has no row"),
+        ("method;n;seed;score\nprompt;8;0;.5\n", "scores.csv:1: its columns are separated by semicolons"),
         ("method,n,seed,score\nprompt,8,0,high\n", "scores.csv:2: score is 'high', not a number"),
         ("method,n,seed,score\nprompt,8.5,0,.5\n", "scores.csv:2: n is '8.5', not a whole number"),
         ("method,n,seed,score\nprompt,inf,0,.5\n", "scores.csv:2: n is 'inf'"),

@@ -96,6 +96,16 @@ def test_a_missing_column_gets_a_suggestion() -> None:
         load(make_task(), {"test": [{"texts": "x", "label": 0}]})
 
 
+def test_all_columns_that_are_missing_are_named_at_once() -> None:
+    task = make_task(fields={"text": "text", "both": "{{ text }}", "other": "more"}, target="lable")
+    with pytest.raises(DataError) as caught:
+        load(task, {"test": [{"texts": "x", "label": 0}]})
+    assert str(caught.value) == (
+        "test row 1: has no column 'text', which tasks/t.yaml names in fields.text; did you mean 'texts'? (columns:"
+        " texts, label); and no 'lable', named in target; and no 'more', named in fields.other"
+    )
+
+
 def test_an_expression_that_fails_names_row_and_key() -> None:
     rows = [{"missing": "x", "label": 0}, {"label": 0}]
     with pytest.raises(DataError, match=r"test row 2: fields.text of tasks/t.yaml: .*'missing'"):

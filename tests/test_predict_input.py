@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -96,6 +97,15 @@ def test_what_cannot_be_labelled_is_refused(
     path.write_bytes(content)
     with pytest.raises(DataError, match=told):
         read(tmp_path / Path(name).parts[0], **changes)
+
+
+def test_texts_given_from_python_are_plain_values() -> None:
+    given = [{"text": "fine", "score": float("nan"), "n": np.int64(3), "parts": np.array(["a", "b"])}, "so-so"]
+    rows = [row.values for row in read_text(given, make_task())]
+    assert rows == [{"text": "fine", "score": None, "n": 3, "parts": ["a", "b"]}, {"text": "so-so"}]
+    for half in ("\ud83d", {"text": "\ud83d"}):
+        with pytest.raises(DataError, match=r":2: holds half of a surrogate pair"):
+            read_text(["fine", half], make_task())
 
 
 def test_no_header_is_labelled(harness: Commands, project: Project) -> None:

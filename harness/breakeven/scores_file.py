@@ -12,6 +12,8 @@ from harness.breakeven.report import Baseline, Budget, Prompt, Report
 from harness.breakeven.wanted import Wanted
 from harness.errors import FileError, UsageError, suggest
 from harness.label_worth import Level
+from harness.row_files import check_header
+from harness.text_files import UserFile
 
 COLUMNS = ("method", "n", "seed", "score")
 
@@ -75,14 +77,15 @@ def _file_prompts(
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    file = UserFile(path)
+    reader = csv.DictReader(file.lines(newline=""))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = [(reader.line_num, row) for row in reader]
-            titles = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise FileError(path, f"cannot be read: {reason}") from error
+        rows = [(reader.line_num, row) for row in reader]
+        titles = list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise FileError(path, f"not valid CSV: {error}", reader.line_num) from error
+    if titles:
+        check_header(file, titles, "CSV", ",", 1)
     missing = [name for name in COLUMNS if name not in titles]
     if missing:
         raise FileError(path, f"has no column {missing[0]!r}; the columns are {', '.join(COLUMNS)}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UsageError, suggest
+from harness.errors import FileError, UsageError, suggest
 from harness.label_worth import OVER, Over
 from harness.learning_curves import MONOTONE, Monotone
+from harness.text_files import UserFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,11 @@ def selection_labels(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    if text.isdecimal():
+    if re.fullmatch("[0-9]{1,18}", text):
         return int(text)
     try:
-        return int(json.loads(Path(text).read_text(encoding="utf-8"))["labels"])
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        return int(json.loads(UserFile(Path(text)).text())["labels"])
+    except (FileError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"--selection-labels {text}: neither a number nor a file that 'harness select --json' printed"
         ) from error
