@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.calibrate import TRANSDUCTIVE
-from harness.cell_results import ROW_KEY
+from harness.cell_results import ROW_KEY, CellResult
 from harness.paired import compare, not_worse_than_best
 from harness.row_names import row_names
 from harness.summary import Row
@@ -83,7 +83,11 @@ def _within_noise(named: Sequence[tuple[Row, str]]) -> Iterator[Notice]:
 
 
 def _beaten_by_controls(named: Sequence[tuple[Row, str]]) -> Iterator[Notice]:
-    """For each row that is no better than one of its controls, in a paired comparison of accuracy."""
+    """For each row that is no better than one of its controls, in a paired comparison of accuracy.
+
+    A control may be of some of the row's prompts alone, where it would change nothing of the others; it is compared
+    with those.
+    """
     controls = [row for row, _ in named if row.signature["control"] is not None]
     for row, name in named:
         if row.signature["control"] is not None:
@@ -91,14 +95,32 @@ def _beaten_by_controls(named: Sequence[tuple[Row, str]]) -> Iterator[Notice]:
         for control in controls:
             if not _is_control_of(control, row):
                 continue
-            gain = compare(row.item_accuracy, control.item_accuracy, row.clusters).difference
-            if not gain.low > 0:
-                real, other = 100 * row.item_accuracy.mean(), 100 * control.item_accuracy.mean()
-                yield Notice(
-                    "control",
-                    f"{name}: {real:.1f}% does not beat its control {control.signature['control']}, {other:.1f}%:"
-                    f" difference {100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
-                )
+            pairs = _same_prompts(row, control)
+            if not pairs:
+                continue
+            real, other = (
+                np.mean([cell.prediction == cell.gold for cell in side], axis=0) for side in zip(*pairs, strict=True)
+            )
+            gain = compare(real, other, row.clusters).difference
+            if gain.low > 0 or (np.isnan(gain.low) and gain.mean > 0):
+                continue
+            # Without an interval, the difference is the same on every item, or there is one item.
+            known = " on every item" if np.isnan(gain.low) else f" [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+            yield Notice(
+                "control",
+                f"{name}: {100 * real.mean():.1f}% does not beat its control {control.signature['control']},"
+                f" {100 * other.mean():.1f}%: difference {100 * gain.mean:+.1f}{known}",
+            )
+
+
+def _same_prompts(row: Row, control: Row) -> list[tuple[CellResult, CellResult]]:
+    """The cells of a row and of its control that are of one prompt."""
+
+    def prompt(cell: CellResult) -> tuple[object, ...]:
+        return tuple(cell.signature[key] for key in ("template", "template_hash", "demo_seed", "order"))
+
+    known = {prompt(cell): cell for cell in row.cells}
+    return [(known[prompt(cell)], cell) for cell in control.cells if prompt(cell) in known]
 
 
 def _is_control_of(control: Row, row: Row) -> bool:

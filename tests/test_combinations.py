@@ -52,8 +52,8 @@ def attempt(harness: Commands, model: Path, *options: object) -> Outcome:
     return harness("run", "--model", model, "--data-dir", "data", *options)
 
 
-def test_the_command_of_the_readme(harness: Commands, project: Project) -> None:
-    options = ("--rule", "sum,pmi", "--calibrate", "none,contextual", "--controls", "permuted")
+def test_the_command_of_the_readme(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    options = ("--model", tiny_gpt2, "--rule", "sum,pmi", "--calibrate", "none,contextual", "--controls", "permuted")
     done = harness.ok("run", "--tasks", "sst2", "--data", "sample", "--limit", "8", "--shots", "0,4", *options)
     (notice,) = (line for line in done.err.splitlines() if line.startswith("left out: "))
     assert notice == (

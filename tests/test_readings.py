@@ -246,8 +246,9 @@ def test_controls_of_demonstrations_need_demonstrations(evaluate: Evaluate) -> N
 def test_a_result_that_does_not_beat_its_control_is_told(evaluate: Evaluate, project: Project) -> None:
     """A random model knows nothing, so its prompts do no better than without their text."""
     from harness.cell_results import read_cells
+    from harness.notices import notices
     from harness.run_store import stored_run
-    from harness.summary import notices, summarise
+    from harness.summary import summarise
 
     found = evaluate(controls="content-free")
     lines = notices(summarise(read_cells([stored_run(found.path)])))

@@ -13,7 +13,7 @@ from test_summary import GOLD, RIGHT, cell
 
 from harness import tables
 from harness.breakdown import broken_down
-from harness.cell_results import ROW_KEY
+from harness.cell_results import ROW_KEY, CellResult
 from harness.layout import fit
 from harness.notices import findings, in_short
 from harness.row_names import row_names
@@ -147,3 +147,29 @@ def test_few_notices_are_told_as_they_are() -> None:
     found = findings(summarise([cell([1, 1, 1, 1])]))
     assert in_short(found) == [notice.text for notice in found]
     assert in_short([]) == []
+
+
+def controls_told(*cells: CellResult) -> list[str]:
+    return [notice.text for notice in findings(summarise(cells)) if notice.kind == "control"]
+
+
+def test_a_control_without_an_interval_has_none() -> None:
+    assert controls_told(cell(RIGHT), cell(RIGHT, control="permuted")) == [
+        "tiny, mood, 0-shot: 100.0% does not beat its control permuted, 100.0%: difference +0.0 on every item"
+    ]
+    wrong = [1 - label for label in GOLD]
+    assert controls_told(cell(RIGHT), cell(wrong, control="permuted")) == []
+
+
+def test_a_control_of_some_prompts_is_compared_with_those() -> None:
+    """The prompt that is wrong on everything has no control, and takes nothing from the one that has."""
+    gold = [0, 1] * 20
+    wrong = [1 - label for label in gold]
+    half = [*gold[:20], *wrong[20:]]
+    told = controls_told(
+        cell(gold, gold=gold, template="mood/a"),
+        cell(wrong, gold=gold, template="mood/b"),
+        cell(half, gold=gold, template="mood/a", control="permuted"),
+    )
+    assert told == []
+    assert len(controls_told(cell(wrong, gold=gold), cell(half, gold=gold, control="permuted"))) == 1
