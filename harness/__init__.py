@@ -27,7 +27,8 @@ _NAMES = {
 }  # fmt: skip
 # Modules of formulas, for arrays of one's own.
 _FORMULAS = (
-    "learning_curves", "paired", "power", "prompteval", "reliability", "sequential", "statistics", "variance",
+    "label_worth", "learning_curves", "paired", "power", "prompteval", "reliability", "sequential", "statistics",
+    "variance",
 )  # fmt: skip
 
 __all__ = [*_NAMES, *_FORMULAS]

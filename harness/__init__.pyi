@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
+from harness import label_worth as label_worth
 from harness import learning_curves as learning_curves
 from harness import paired as paired
 from harness import power as power
@@ -41,6 +42,7 @@ __all__ = [
     "breakeven",
     "choose_order",
     "compare",
+    "label_worth",
     "leaderboard",
     "learning_curves",
     "paired",
