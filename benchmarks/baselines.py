@@ -245,22 +245,25 @@ def tried(method: str, data: Path, vectors: Any, cache: Path) -> list[Tried]:
 
 @dataclass(frozen=True)
 class Rule:
-    """Takes the best value on held-out folds, by accuracy or likelihood; ``default`` where there are none."""
+    """Takes the best value on held-out folds, by accuracy or likelihood; ``default`` where there are none, and where
+    there are fewer than ``begin`` labels."""
 
     default: float
     folds: str | None = None
     by: str = "accuracy"
+    begin: int = 0
 
     def __str__(self) -> str:
         if self.folds is None:
             return f"always {self.default:g}"
-        return f"{self.by}, folds of {self.folds} labels, else {self.default:g}"
+        begin = f", from {self.begin} labels on" if self.begin else ""
+        return f"{self.by} on {self.folds} labels{begin}, else {self.default:g}"
 
     def choose(self, one: Tried) -> int:
         """The index of the value that it takes; of the default, that of the nearest value there is."""
         known = one["folds"].get(self.folds)
         places = range(len(one["values"]))
-        if known is None:
+        if known is None or one["size"] < self.begin:
             return min(places, key=lambda i: abs(np.log(one["values"][i] / self.default)))
         right, likelihood = known["right"], known["likelihood"]
         if self.by == "likelihood":
@@ -269,8 +272,9 @@ class Rule:
 
 
 def rules(values: Sequence[float]) -> list[Rule]:
-    chosen = [Rule(v, "all") for v in values] + [Rule(v, "repeated") for v in values]
-    return [*(Rule(v) for v in values), *chosen, *(Rule(v, "repeated", "likelihood") for v in values[:2])]
+    least = values[0]
+    ways = [Rule(least, "all"), Rule(least, "repeated"), Rule(least, "repeated", "likelihood")]
+    return [*map(Rule, values), *ways, *(Rule(value, "repeated", begin=FEW) for value in values)]
 
 
 def report(found: Sequence[Tried]) -> str:

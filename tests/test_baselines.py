@@ -124,7 +124,7 @@ def test_tfidf_equals_scikit_learns_pipeline() -> None:
 
 
 def test_the_strength_is_chosen_as_a_pipeline_refitted_in_every_fold_would() -> None:
-    texts, labels = labelled(60)
+    texts, labels = labelled(70)
     texts = in_english(texts)
     chosen = METHODS["tfidf"].make(Surroundings()).fit(texts, labels, 2, 3)
     table = np.array(texts)
@@ -190,7 +190,7 @@ def test_the_probe_equals_scikit_learns_on_scaled_embeddings_of_length_one() -> 
 
 
 def test_the_probe_does_not_depend_on_where_all_embeddings_point() -> None:
-    texts, labels = labelled(40)
+    texts, labels = labelled(70)
 
     def aside(texts: Sequence[str]) -> np.ndarray:
         """The same, but nearly parallel, as those of many language models are."""
@@ -261,39 +261,45 @@ def fixed(scores: dict[int, float]) -> Callable[[Ints, Ints, Sequence[int]], lis
 
 
 def test_the_best_value_is_chosen_and_of_equal_accuracy_the_likelier() -> None:
-    labels = np.array([1, 1, 1, 0, 0, 1])  # four of one label, two of the other
+    labels = np.array([1] * 43 + [0] * 21)
     value, told = choose("C", [1, 2, 3], 9, labels, 0, fixed({1: 0.9, 2: 0.66, 3: 0.2}))
     assert value == 2
-    assert told["held_out_accuracy"] == pytest.approx(4 / 6)
-    assert told["chosen_by"] == "4-fold cross-validation"
+    assert told["held_out_accuracy"] == pytest.approx(43 / 64)
+    assert told["chosen_by"] == "5-fold cross-validation"
 
 
 @pytest.mark.parametrize(
     ("labels", "why"),
     [
-        ([0, 1, 2], "no label has two examples"),
-        ([1, 1, 1], "there is one label only"),
-        ([0], "there is one label only"),
+        (np.arange(63) % 2, "fewer than 64 labels"),
+        (np.arange(64), "nothing can be held out"),
+        (np.ones(64, int), "nothing can be held out"),
     ],
 )
-def test_where_nothing_can_be_held_out_the_default_is_left(labels: list[int], why: str) -> None:
-    value, told = choose("C", [1, 2], 9, np.array(labels), 0, fixed({}))
+def test_where_a_choice_would_follow_chance_the_default_is_left(labels: Ints, why: str) -> None:
+    value, told = choose("C", [1, 2], 9, labels, 0, fixed({}))
     assert (value, told["further_labels"], told["chosen_by"]) == (9, 0, f"default: {why}")
 
 
+@pytest.mark.parametrize(("count", "k"), [(1, 1), (5, 1), (8, 3), (16, 5), (32, 9), (63, 9)])
+def test_few_examples_leave_as_many_neighbours_as_a_fold_could_have(count: int, k: int) -> None:
+    texts, labels = labelled(count)
+    assert METHODS["knn"].make(Surroundings(embed)).fit(texts, labels, 2, 0)["k"] == k
+
+
 def test_a_label_with_one_example_is_always_trained_on() -> None:
-    labels = np.array([0, 0, 0, 1, 2, 2])
+    labels = np.array([0] * 40 + [1] + [2] * 23)
     seen: list[int] = []
 
     def attempt(train: Ints, held: Ints, values: Sequence[int]) -> list[Floats]:
         assert set(labels[train]) == {0, 1, 2}
-        assert sorted([*train, *held]) == list(range(6))
+        assert sorted([*train, *held]) == list(range(64))
         seen.extend(held)
         return [np.log(np.eye(3)[labels[held] if value == 2 else (labels[held] + 1) % 3] + 1e-9) for value in values]
 
     value, told = choose("C", [1, 2], 9, labels, 0, attempt)
-    assert (value, told["held_out_accuracy"], told["chosen_by"]) == (2, 1.0, "3-fold cross-validation")
-    assert sorted(seen) == [0, 1, 2, 4, 5]
+    assert (value, told["held_out_accuracy"], told["chosen_by"]) == (2, 1.0, "5-fold cross-validation")
+    assert sorted(seen) == [row for row in range(64) if row != 40]
 
 
 def test_scripts_without_spaces_are_told_by_their_words() -> None:

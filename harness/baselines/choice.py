@@ -12,6 +12,7 @@ from harness import interrupts
 from harness.baselines.base import Floats, Ints
 
 MOST_FOLDS = 5
+CHOSEN_FROM = 64  # labels; a choice among fewer follows chance more than what is right
 ONE_FOLD_FROM = 2_000  # labels; from here on one fold of five is held out, once: five would say little more
 
 # Given rows to train on and rows to hold out, the held-out log-probabilities under each value; shape [n out, classes].
@@ -25,12 +26,13 @@ def choose(
     it was chosen.
 
     Labels with two examples or more are held out, in five folds, or as many as the most frequent label has examples;
-    those with one are always trained on. Where no label has two, or only one label is there, the default is taken.
+    those with one are always trained on. With fewer than CHOSEN_FROM examples, or where nothing can be held out, the
+    default is taken.
     """
     told: dict[str, Any] = {"further_labels": 0}
-    splits = _folds(labels, seed)
+    splits = _folds(labels, seed) if len(labels) >= CHOSEN_FROM else []
     if not splits:
-        why = "no label has two examples" if len(np.unique(labels)) > 1 else "there is one label only"
+        why = f"fewer than {CHOSEN_FROM} labels" if len(labels) < CHOSEN_FROM else "nothing can be held out"
         return default, {name: default, "chosen_by": f"default: {why}", **told}
     folds = len(splits)
     if len(labels) >= ONE_FOLD_FROM:

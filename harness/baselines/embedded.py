@@ -16,7 +16,7 @@ from harness.baselines.choice import choose
 from harness.baselines.logistic import Logistic
 
 NEIGHBOURS = (1, 3, 5, 9, 15, 25)
-DEFAULT_NEIGHBOURS = 1
+DEFAULT_NEIGHBOURS = 9
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 DEFAULT_STRENGTH = 10.0
 _BLOCK = 512  # texts compared at once
@@ -46,7 +46,8 @@ class Neighbours:
 
         folded = max(1, len(labels) // 2)  # the smallest training side of a fold
         values = [k for k in NEIGHBOURS if k <= folded]
-        self._k, told = choose("k", values, DEFAULT_NEIGHBOURS, labels, seed, attempt)
+        default = max(k for k in values if k <= DEFAULT_NEIGHBOURS)
+        self._k, told = choose("k", values, default, labels, seed, attempt)
         self._vectors, self._labels, self._classes = vectors, labels, n_classes
         return told
 

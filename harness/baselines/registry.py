@@ -44,7 +44,7 @@ class Method:
         return digest([VERSION, self.name, dict(self.settings), dict(self.versions), used])
 
 
-_CHOICE = {"folds": choice.MOST_FOLDS, "one_fold_from": choice.ONE_FOLD_FROM}
+_CHOICE = {"folds": choice.MOST_FOLDS, "chosen_from": choice.CHOSEN_FROM, "one_fold_from": choice.ONE_FOLD_FROM}
 _LOGISTIC = {**_CHOICE, "most_steps": logistic.MOST_STEPS, "tolerance": logistic.TOLERANCE}
 
 METHODS: Mapping[MethodName, Method] = {
