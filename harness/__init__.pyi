@@ -149,6 +149,7 @@ def select(
     demo_order: str = ...,
     rule: str | Sequence[str] = ...,
     calibrate: str | Sequence[str] = ...,
+    controls: str | Sequence[str] = ...,
     limit: int | None = ...,
     seed: int = ...,
     data: Literal["auto", "sample", "hub"] = ...,
@@ -184,6 +185,6 @@ def show(
     bos: Literal["auto", "always", "never"] = ...,
     tokenizer: Literal["file", "transformers"] = ...,
     prompt: str | None = ...,
-    item: int = ...,
+    item: int | str = ...,
     reporter: Reporter | None = ...,
 ) -> PromptView: ...
