@@ -244,22 +244,22 @@ def _parquet(file: UserFile) -> list[Row]:
     import pyarrow
     import pyarrow.parquet
 
-    with file.open() as stream:
-        content = pyarrow.py_buffer(stream.read())
-    try:
-        opened = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
-        about = opened.metadata
-        size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
-        if about.num_rows > MAX_ROWS or size > MAX_BYTES:
-            raise file.wrong(f"claims {about.num_rows:,} rows of {size:,} bytes, which is more than is read")
-        _check_columns(file, opened.schema_arrow.names)
-        table, damaged = _columns(opened)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise file.wrong(f"not valid Parquet: {' '.join(str(error).split())}") from error
+    with file.seekable() as stream:
+        try:
+            opened = pyarrow.parquet.ParquetFile(stream)
+            about = opened.metadata
+            size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+            if about.num_rows > MAX_ROWS or size > MAX_BYTES:
+                raise file.wrong(f"claims {about.num_rows:,} rows of {size:,} bytes, which is more than is read")
+            schema = opened.schema_arrow
+            _check_columns(file, schema.names)
+            table, damaged = _columns(opened)
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise file.wrong(f"not valid Parquet: {' '.join(str(error).split())}") from error
     rows = plain_rows(table)
     for row in rows:
         row.update(damaged)
-    return _numbered(file, rows, label_names(opened.schema_arrow))
+    return _numbered(file, rows, label_names(schema))
 
 
 def _columns(opened: Any) -> tuple[Any, dict[str, Unreadable]]:
@@ -284,16 +284,15 @@ def _arrow(file: UserFile) -> list[Row]:
     import pyarrow
     import pyarrow.ipc
 
-    with file.open() as stream:
-        content = pyarrow.py_buffer(stream.read())
-    try:
-        if content.slice(0, 6).to_pybytes() == b"ARROW1":
-            table = pyarrow.ipc.open_file(content).read_all()
-        else:
-            table = pyarrow.ipc.open_stream(content).read_all()
-        table.validate(full=True)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise file.wrong(f"not valid Arrow: {' '.join(str(error).split())}") from error
+    with file.seekable() as stream:
+        try:
+            whole = stream.read(6) == b"ARROW1"
+            stream.seek(0)
+            reader = pyarrow.ipc.open_file(stream) if whole else pyarrow.ipc.open_stream(stream)
+            table = reader.read_all()
+            table.validate(full=True)
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise file.wrong(f"not valid Arrow: {' '.join(str(error).split())}") from error
     _check_columns(file, table.column_names)
     return _numbered(file, plain_rows(table), label_names(table.schema))
 

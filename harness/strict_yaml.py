@@ -194,7 +194,7 @@ def describe(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "too_short":
         return _told(where, f"must name at least {context['min_length']}, and names {context['actual_length']}")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    shown = "" if isinstance(error["input"], dict) else f" (found {found})"
+    shown = "" if isinstance(error["input"], dict) or "'" in message else f" (found {found})"
     return _told(where, f"{_one_line(message)}{shown}")
 
 

@@ -110,6 +110,8 @@ StringTuple = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 def _named_fields(value: object) -> object:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return {name: name for name in value}
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a list of columns, or a mapping of names to columns, not {value!r:.60}")
     return value
 
 

@@ -19,6 +19,7 @@ from harness.errors import FileError
 
 MAX_BYTES = 1 << 32  # of a file, unpacked
 MAX_LINE = 100_000_000  # characters
+MAX_LINES = 50_000_000
 _CHUNK = 1 << 20
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -58,9 +59,7 @@ class UserFile:
 
     def open(self) -> BinaryIO:
         """The bytes, unpacked; a reader of them meets a FileError beyond ``MAX_BYTES``, or where they are damaged."""
-        raw = self._raw()
-        head = raw.read(4)
-        raw.seek(0)
+        raw, head = self._opened()
         unpacked: Any = raw
         if head.startswith(_GZIP):
             unpacked = gzip.GzipFile(fileobj=raw)
@@ -69,6 +68,15 @@ class UserFile:
 
             unpacked = pyarrow.CompressedInputStream(raw, "zstd")
         return cast(BinaryIO, io.BufferedReader(_Bounded(self, unpacked, raw), _CHUNK))
+
+    def seekable(self) -> BinaryIO:
+        """The bytes, unpacked, for a reader that jumps about in them."""
+        raw, head = self._opened()
+        if not head.startswith(_GZIP) and head != _ZSTD:
+            return raw
+        raw.close()
+        with self.open() as unpacked:
+            return io.BytesIO(unpacked.read())
 
     def lines(self, newline: str | None = None) -> Iterator[str]:
         """The lines with their ends; ``newline`` as ``open`` takes it."""
@@ -84,6 +92,8 @@ class UserFile:
                     self._not_utf8(error)
                 if not line:
                     return
+                if number > MAX_LINES:
+                    raise self.wrong(f"has more than {MAX_LINES:,} lines")
                 if len(line) == MAX_LINE:
                     raise self.wrong(f"has a line of more than {MAX_LINE:,} characters", number)
                 yield line
@@ -102,6 +112,13 @@ class UserFile:
         """How it begins."""
         with self.open() as raw:
             return raw.read(size)
+
+    def _opened(self) -> tuple[BinaryIO, bytes]:
+        """The file at its beginning, and the four bytes there, which tell how it is packed."""
+        raw = self._raw()
+        head = raw.read(4)
+        raw.seek(0)
+        return raw, head
 
     def _raw(self) -> BinaryIO:
         if self._content is not None:

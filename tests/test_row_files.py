@@ -274,6 +274,10 @@ def test_what_is_unpacked_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPat
     (folder / "test.jsonl.gz").write_bytes(gzipped(b" " * 2_000_000))
     with pytest.raises(DataError, match=r"test\.jsonl\.gz: is larger than 1,000,000 bytes"):
         read(folder)
+    monkeypatch.setattr(text_files, "MAX_LINES", 1000)
+    (folder / "test.jsonl.gz").write_bytes(gzipped(b"\n" * 2000))
+    with pytest.raises(DataError, match=r"test\.jsonl\.gz: has more than 1,000 lines"):
+        read(folder)
     (folder / "test.jsonl.gz").unlink()
     monkeypatch.setattr(text_files, "MAX_LINE", 1000)
     (folder / "test.csv").write_text("text\n" + "x" * 2000)
