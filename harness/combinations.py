@@ -21,6 +21,7 @@ from harness.tasks import Task
 from harness.templates import Template
 
 _MOST_NAMED = 4
+_ONE_LABEL = "all demonstrations are of one label"
 _NO_CLASSES = "each item has options of its own, and they are no classes"
 # Calibrations that compare with the prompt of an item without its text.
 _WITHOUT_TEXT: frozenset[CalibrationName] = frozenset({"contextual", "domain"})
@@ -94,7 +95,8 @@ def controls(
         if name in OF_DEMOS:
             why = _senseless_for_demos(name, task, items, demos, control_seed(task.name, demo_seed))
             if why:
-                left_out.add(f"the control {name}", f"{task.name} {demos.shots}-shot", why)
+                chance = f", seed {demo_seed}" if why == _ONE_LABEL and demo_seed is not None else ""
+                left_out.add(f"the control {name}", f"{task.name} {demos.shots}-shot{chance}", why)
             else:
                 found.append(str(name))
             continue
@@ -158,7 +160,7 @@ def _senseless_for_demos(name: str, task: Task, items: Sequence[Example], demos:
         [demo.gold for demo in controlled_demos(name, shown, seed)] != [demo.gold for demo in shown] for shown in drawn
     ):
         return ""
-    return "all demonstrations are of one label"
+    return _ONE_LABEL
 
 
 def _senseless_for_items(control: str, template: Template, items: Sequence[Example]) -> str:

@@ -184,7 +184,7 @@ def test_demonstrations_of_one_label_have_nothing_to_change_places_with(run: Run
     project.write_rows("data/mood/train.jsonl", 20, seed=1, change=lambda row: row.update(label=1))
     cells, (notice,) = run("--tasks", "mood", "--prompts", "plain", "--controls", "permuted,noise", "--shots", "4")
     assert {cell[5] for cell in cells} == {None, "noise"}
-    assert notice == ("left out: the control permuted for mood 4-shot (all demonstrations are of one label)")
+    assert notice == ("left out: the control permuted for mood 4-shot, seed 0 (all demonstrations are of one label)")
 
 
 def test_options_of_an_item_do_not_change_places(own_options: Project, run: Run) -> None:
