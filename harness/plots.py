@@ -6,7 +6,6 @@ matplotlib is used without pyplot, so that no window, display or global state co
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 
 from harness.breakeven import Baseline, Pair, Prompt, Report
 from harness.files import write_atomically
+from harness.words import IN_WORDS
 
 # Okabe and Ito (2008), told apart by colour-blind readers and in grey; markers and dashes tell the same again.
 _BASELINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
@@ -35,7 +36,7 @@ def draw(report: Report, prefix: Path) -> list[Path]:
     import matplotlib
 
     paths = []
-    name = re.sub(r"[^\w.]+", "-", report.task).strip("-")
+    name = regex.sub(rf"[^{IN_WORDS}.]+", "-", report.task).strip("-")
     # Text in the SVG stays text, and the same report gives the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "harness", "font.size": 9}):
         figure = _figure(report)

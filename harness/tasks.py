@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+import regex
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from harness.errors import FileError, HarnessError, Problems, UsageError, suggest
@@ -21,10 +22,14 @@ from harness.sandbox import Expression, compile_expression
 from harness.search_path import SearchPath
 from harness.strict_yaml import MAX_CHARACTERS, Document, fit, parse_mapping
 from harness.text_files import UserFile
+from harness.words import IN_WORDS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 _EXPRESSION = re.compile(r"\A\s*\{\{(.*)\}\}\s*\Z", re.DOTALL)
-_SLICE = re.compile(r"\A(?P<split>[\w.-]+?)(?:\[(?P<start>-?[0-9]{1,15}%?)?:(?P<stop>-?[0-9]{1,15}%?)?\])?\Z")
+_NAME = regex.compile(rf"(?!\p{{M}})[{IN_WORDS}][{IN_WORDS}.-]*")
+_SLICE = regex.compile(
+    rf"\A(?P<split>[{IN_WORDS}.-]+?)(?:\[(?P<start>-?[0-9]{{1,15}}%?)?:(?P<stop>-?[0-9]{{1,15}}%?)?\])?\Z"
+)
 
 # What an expression calls the whole row, for columns whose names are no names of Jinja's.
 ROW = "row"
@@ -148,7 +153,7 @@ class Task(BaseModel):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        if not re.fullmatch(r"\w[\w.-]*", value):
+        if not _NAME.fullmatch(value):
             raise ValueError("may hold letters, digits, '_', '-' and '.' alone, so that it can be typed in a list")
         return value
 

@@ -42,6 +42,9 @@ _SPACED_LETTERS = regex.compile(rf"(?V1)(?!{_LETTER})\p{{L}}")
 _PIECES = regex.compile(rf"(?V1)(?P<unspaced>{_UNSPACED})|{_WORD}|\X")
 _MARKS_ALONE = regex.compile(r"(?V1)\S\p{M}*")
 
+# Letters and digits, and the marks that belong to them, as a class of the library ``regex``.
+IN_WORDS = r"\p{L}\p{M}\p{N}_"
+
 # Characters that do not show, but for those that join emoji or spell a flag out; and dashes, which are typed alike.
 _UNSEEN = regex.compile(
     r"(?V1)[\p{Default_Ignorable_Code_Point}--[\u200b\u200d\U000e0020-\U000e007f]]"

@@ -8,10 +8,13 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from small_task import make_task
 
 from harness import words as module
 from harness.data import normalised
 from harness.records import Example
+from harness.tasks import SplitSlice
 from harness.words import folded, has_spaces, pieces, put_together, words
 
 
@@ -109,3 +112,11 @@ def test_pieces_make_up_the_text(text: str) -> None:
 def test_pieces_of_a_row_with_a_space_are_words_of_its_script() -> None:
     assert pieces("房间 很大") == ["房", "间", "很", "大"]
     assert put_together(["大", "think", "so", "间"]) == "大think so间"
+
+
+def test_names_of_tasks_and_splits_may_be_of_any_script() -> None:
+    for name in ("किताब", "தமிழ்-1", "电影_zh", "a.b-c"):
+        assert make_task(name=name, splits={"report": f"{name}[:10]"}).split("report") == SplitSlice(name, None, "10")
+    for name in ("a,b", "a b", "", "-a", "\u0301a", "a\n", "😀"):
+        with pytest.raises(ValidationError, match="may hold letters"):
+            make_task(name=name)
