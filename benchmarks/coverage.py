@@ -19,9 +19,13 @@ import numpy as np
 from benchmarks.tables import markdown
 from harness.label_worth import Curve, Level, advantage, break_even
 from harness.learning_curves import data_advantage
-from harness.metrics import Floats
+from harness.metrics import Floats, Ints, macro_f1, pair_index
+from harness.paired import compare, difference_interval, not_worse_than_best
+from harness.power import detectable_difference, detectable_paired, detectable_single
 from harness.resampling import accuracies, item_weights
 from harness.seed_samples import Sample
+from harness.statistics import bootstrap_interval, mean_interval, standard_error
+from harness.variance import variance_components
 
 Generator = np.random.Generator
 Trial = Callable[[Generator], bool | float]
@@ -145,7 +149,136 @@ def worth() -> Iterator[Design]:
         yield design(f"data advantage, {seeds} and {seeds} seeds", area, seeds=seeds, jitter=0.01)
 
 
-DESIGNS: dict[str, Callable[[], Iterator[Design]]] = {"worth": worth}
+# Means over templates, seeds and items
+
+
+def sensitivity(rng: Generator, *, templates: int, seeds: int, items: int, spread: float, own: float) -> bool:
+    """The interval over new templates, seeds and items: accuracy where templates, seeds and both together shift it."""
+    shares = 0.75 + rng.normal(0, spread, (templates, 1))
+    if seeds > 1:
+        shares = shares + rng.normal(0, spread, (1, seeds)) + rng.normal(0, own, (templates, seeds))
+    right = answers(rng, shares, rng.normal(size=items))
+    grid = np.meshgrid(range(templates), range(seeds), range(items), indexing="ij")
+    template, seed, item = (column.ravel() for column in grid)
+    found = variance_components(template, seed, np.zeros_like(seed), item, right.ravel())
+    return covers(found.mean - found.half_width, 0.75, found.mean + found.half_width)
+
+
+def prompts() -> Iterator[Design]:
+    for templates in (4, 5, 6):
+        for spread in (0.02, 0.06):
+            yield Design(
+                f"sensitivity, {templates} templates, sd {spread:.2f}, 200 items",
+                0.95,
+                lambda rng, t=templates, s=spread: sensitivity(rng, templates=t, seeds=1, items=200, spread=s, own=0.0),
+            )
+    yield Design(
+        "sensitivity, 4 templates, 3 seeds, sd .04, 200 items",
+        0.95,
+        lambda rng: sensitivity(rng, templates=4, seeds=3, items=200, spread=0.04, own=0.02),
+    )
+
+
+# Rows of a table, and two of them
+
+
+def f1(rng: Generator, n: int) -> bool:
+    """Macro-F1 of a row of three labels of which one is rare."""
+    gold = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    right = rng.random(n) < np.array([0.8, 0.7, 0.6])[gold]
+    predicted = np.where(right, gold, (gold + rng.integers(1, 3, n)) % 3)
+    hit = np.array([0.8, 0.7, 0.6])
+    truth = np.array([[hit[g] if g == p else (1 - hit[g]) / 2 for p in range(3)] + [0.0] for g in range(3)])
+    counts = np.array([0.5, 0.3, 0.2])[:, None] * truth
+    found = bootstrap_interval(pair_index(gold, predicted, 3)[None], macro_f1, 3)
+    return covers(found.low, float(macro_f1(counts)), found.high)
+
+
+def clusters_of(rng: Generator, count: int) -> Ints:
+    """Items in clusters of 1 to 9."""
+    return np.repeat(np.arange(count), rng.integers(1, 10, count))
+
+
+def clustered(rng: Generator, count: int) -> tuple[Floats, Ints]:
+    """Differences of two systems, of mean 0, alike within a cluster."""
+    clusters = clusters_of(rng, count)
+    return rng.normal(0, 0.3, count)[clusters] + rng.normal(0, 0.5, len(clusters)), clusters
+
+
+def clustered_interval(rng: Generator, count: int) -> bool:
+    differences, clusters = clustered(rng, count)
+    found = difference_interval(differences, clusters)
+    return covers(found.low, 0.0, found.high)
+
+
+def within_noise(rng: Generator, count: int) -> bool:
+    """Whether a row as good as another is said to be within noise of it, where items come in clusters."""
+    differences, clusters = clustered(rng, count)
+    return bool(not_worse_than_best(np.stack([differences, np.zeros(len(differences))]), clusters).all())
+
+
+def shares(rng: Generator, n: int) -> bool:
+    """The accuracy of a row of three templates, whose items differ in difficulty."""
+    found = mean_interval(rng.binomial(3, rng.beta(4, 1, n)) / 3)
+    return covers(found.low, 0.8, found.high)
+
+
+def wilson(rng: Generator, n: int, share: float) -> bool:
+    found = mean_interval((rng.random(n) < share).astype(np.float64))
+    return covers(found.low, share, found.high)
+
+
+def rows() -> Iterator[Design]:
+    for n in (30, 50, 100, 300):
+        yield Design(f"macro-F1 of a row, {n} items", 0.95, lambda rng, n=n: f1(rng, n))
+    for n in (10, 30, 100):
+        yield Design(f"accuracy of a row of three templates, {n} items", 0.95, lambda rng, n=n: shares(rng, n))
+        yield Design(f"accuracy of one prompt, .8, {n} items", 0.95, lambda rng, n=n: wilson(rng, n, 0.8))
+    for count in (8, 20, 60):
+        name = f"{count} clusters of 1 to 9 items"
+        yield Design(f"difference, {name}", 0.95, lambda rng, c=count: clustered_interval(rng, c))
+        yield Design(f"within noise, two equal rows, {name}", 0.95, lambda rng, c=count: within_noise(rng, c))
+
+
+# The minimum detectable effect: how often it is found
+
+
+def finds(first: Floats, second: Floats) -> bool:
+    return compare(first, second).p_value < 0.05
+
+
+def single(rng: Generator, n: int, share: float) -> bool:
+    """The other row is worse by what the row's own table says could be seen, and its mistakes are independent."""
+    first = rng.random(n) < share
+    gap = detectable_single(n, float(first.mean()))
+    return finds(first.astype(np.float64), (rng.random(n) < share - gap).astype(np.float64))
+
+
+def two(rng: Generator, n: int, discordance: float) -> bool:
+    gap = detectable_paired(n, discordance)
+    wins, losses = (discordance + gap) / 2, (discordance - gap) / 2
+    differences = rng.choice([1.0, -1.0, 0.0], n, p=[wins, losses, 1 - wins - losses])
+    return finds(np.maximum(differences, 0), np.maximum(-differences, 0))
+
+
+def several(rng: Generator, n: int) -> bool:
+    """Rows of three templates each."""
+    first = rng.binomial(3, rng.beta(4, 2, n)) / 3
+    gap = detectable_difference(2**0.5 * standard_error(first), n - 1)
+    worse = (4 / 6 - gap) / (1 - 4 / 6 + gap)
+    return finds(first, rng.binomial(3, rng.beta(2 * worse, 2, n)) / 3)
+
+
+def power() -> Iterator[Design]:
+    for n in (50, 200):
+        for share in (0.6, 0.8, 0.9):
+            yield Design(f"MDE of a row, {share:.1f} right of {n} items", 0.8, lambda r, n=n, s=share: single(r, n, s))
+        for share in (0.2, 0.4):
+            yield Design(f"MDE of two rows, {share:.1f} differ of {n}", 0.8, lambda r, n=n, s=share: two(r, n, s))
+        yield Design(f"MDE of a row of three templates, {n} items", 0.8, lambda r, n=n: several(r, n))
+
+
+DESIGNS: dict[str, Callable[[], Iterator[Design]]] = {"worth": worth, "prompts": prompts, "rows": rows, "power": power}
 
 
 def main() -> None:

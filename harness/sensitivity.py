@@ -19,6 +19,7 @@ from harness.summary import Row
 from harness.variance import VarianceComponents, variance_components
 
 QUANTILES = (0.05, 0.5, 0.95)
+PARTS = ("template", "seed", "order", "item", "template x item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,21 @@ class Sensitivity:
     @property
     def half_width(self) -> float:
         """Half of the 95% interval of the mean over new templates, seeds, orders and items; nan where unknown."""
-        return 1.96 * self.variance.standard_error if self.variance else math.nan
+        return self.variance.half_width if self.variance else math.nan
 
-    def share(self, factor: str) -> float:
-        """The part of the mean's variance that comes from a factor and its interactions with what is not an item."""
+    @property
+    def shares(self) -> dict[str, float]:
+        """The parts of the mean's variance, by ``PARTS``; they add up to 1. A factor with one level has none.
+
+        "rest" is all other interactions, and the noise that one answer of each cell cannot be told apart from.
+        """
         if self.variance is None or not self.variance.variance_of_mean:
-            return math.nan
-        own = [one.variance_of_mean for one in self.variance.components if one.name.split(" x ")[0] == factor]
-        return sum(own) / self.variance.variance_of_mean
+            return {}
+        found: dict[str, float] = {}
+        for one in self.variance.components:
+            part = one.factors if one.factors in PARTS else "rest"
+            found[part] = found.get(part, 0.0) + one.variance_of_mean / self.variance.variance_of_mean
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -59,7 +67,9 @@ class Sensitivity:
             "prompts": self.prompts,
             "quantiles": dict(zip(map(str, QUANTILES), self.quantiles, strict=True)),
             "variance_components": variance,
+            "shares_of_variance": self.shares,
             "standard_error": self.variance and self.variance.standard_error,
+            "half_width": None if math.isnan(self.half_width) else self.half_width,
             "expected_calibration_error": self.calibration_error,
             "brier": self.brier,
         }
@@ -82,6 +92,28 @@ def sensitivity(row: Row) -> Sensitivity:
         float(np.mean(errors)) if errors else None,
         float(np.mean(distances)) if distances else None,
     )
+
+
+def remarks(found: Sequence[Sensitivity]) -> list[str]:
+    """What the shares and the interval of a table hold, and what they leave out."""
+    told = [
+        f"{', '.join(PARTS)}, rest: shares of the variance of the mean; +-: 95% over new ones of all that vary, by"
+        " Student's t"
+    ]
+    one_template = sum(one.row.templates == 1 and one.variance is not None for one in found)
+    one_seed = sum(
+        one.row.seeds == 1 and bool(one.row.signature["shots"]) and one.variance is not None for one in found
+    )
+    if one_seed:
+        told.append(
+            f"{one_seed} of the rows with demonstrations have one seed: what another would change is in no share and"
+            " not in +-, and what template and seed do together counts as template"
+        )
+    if one_template:
+        told.append(
+            f"{one_template} of the rows have one template: what another would change is in no share and not in +-"
+        )
+    return told
 
 
 def _variance(row: Row, scores: np.ndarray) -> VarianceComponents | None:

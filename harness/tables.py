@@ -14,7 +14,7 @@ from harness import formats
 from harness.class_report import AVERAGES, ClassReport
 from harness.layout import Column, Section, Table
 from harness.row_names import ITEMS, SPLIT, Dimension, piece, telling
-from harness.sensitivity import QUANTILES, Sensitivity
+from harness.sensitivity import PARTS, QUANTILES, Sensitivity, remarks
 from harness.summary import MetricSummary, Row, Status
 
 if TYPE_CHECKING:
@@ -240,14 +240,13 @@ def sensitivity_table(found: Sequence[Sensitivity]) -> Table[Sensitivity]:
         Column[Sensitivity]("prompts", lambda one: str(one.prompts), "right", shared="narrow"),
         Column[Sensitivity]("accuracy %", _mean, "right"),
         *(_quantile(place, f"{value:.0%}") for place, value in enumerate(QUANTILES)),
-        *(_share(factor, fold) for factor, fold in (("template", 5), ("seed", 3), ("order", 2), ("item", 4))),
+        *(_share(part, fold) for part, fold in zip((*PARTS, "rest"), (5, 3, 2, 4, 3, 3), strict=True)),
         _number("ECE", lambda one: one.calibration_error, 1),
         _number("Brier", lambda one: one.brier, 1),
     ]
     parts = sections([one.row for one in found])
     placed = [Section(part.title, [known[id(row)] for row in part.rows]) for part in parts]
-    remark = "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all"
-    return Table.of(columns, placed, lambda one: one.row.task_label, [remark])
+    return Table.of(columns, placed, lambda one: one.row.task_label, remarks(found))
 
 
 def _of_row(column: Column[Row]) -> Column[Sensitivity]:
@@ -277,12 +276,11 @@ def _several_prompts(found: Sequence[Sensitivity]) -> bool:
     return any(one.prompts > 1 for one in found)
 
 
-def _share(factor: str, fold: int) -> Column[Sensitivity]:
+def _share(part: str, fold: int) -> Column[Sensitivity]:
     def value(one: Sensitivity) -> str:
-        share = one.share(factor)
-        return "-" if math.isnan(share) else f"{share:.0%}"
+        return f"{one.shares[part]:.0%}" if part in one.shares else "-"
 
-    return Column[Sensitivity](factor, value, "right", lambda found: any(value(one) != "-" for one in found), fold)
+    return Column[Sensitivity](part, value, "right", lambda found: any(value(one) != "-" for one in found), fold)
 
 
 def _number(title: str, number: Callable[[Sensitivity], float | None], fold: int) -> Column[Sensitivity]:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from harness.metrics import Floats, Ints
+from harness.statistics import LEVEL
 
 FACTORS = ("template", "seed", "order", "item")
 CELLS = 2_000_000  # rows x random effects that MixedLM, which is dense, may get: about a minute
@@ -25,10 +26,12 @@ class Component:
     """A variance component, in squared units of the score.
 
     ``name`` is a factor, an interaction such as "template x seed", or "residual": the finest interaction and noise,
-    which one score of each cell cannot tell apart. ``variance_of_mean`` is its part of the grand mean's variance.
+    which one score of each cell cannot tell apart; ``factors`` names that interaction, too. ``variance_of_mean`` is its
+    part of the grand mean's variance.
     """
 
     name: str
+    factors: str
     variance: float
     levels: int
     variance_of_mean: float
@@ -36,12 +39,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class VarianceComponents:
-    """The grand mean of the scores and the components of their variance; ``n`` scores."""
+    """The grand mean of the scores and the components of their variance; ``n`` scores.
+
+    ``freedom`` are the degrees of freedom of the grand mean's variance (Satterthwaite 1946): those of the mean squares
+    that it is a sum of, or, of a design that is not balanced, of the levels of every component.
+    """
 
     n: int
     mean: float
     components: tuple[Component, ...]
     method: Literal["anova", "reml"]
+    freedom: float
 
     @property
     def variance_of_mean(self) -> float:
@@ -52,6 +60,15 @@ class VarianceComponents:
     def standard_error(self) -> float:
         """Standard error of the grand mean, over new templates, seeds, orders and items."""
         return math.sqrt(self.variance_of_mean)
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval of the grand mean at ``LEVEL``, by Student's t; nan where nothing varies."""
+        from scipy import stats
+
+        if not self.variance_of_mean > 0:
+            return math.nan
+        return float(stats.t.ppf((1 + LEVEL) / 2, self.freedom)) * self.standard_error
 
 
 def variance_components(template: Ints, seed: Ints, order: Ints, item: Ints, score: Floats) -> VarianceComponents:
@@ -72,27 +89,45 @@ def variance_components(template: Ints, seed: Ints, order: Ints, item: Ints, sco
     if _joint_codes(levels, (0, 1, 2, 3)).max() + 1 < len(score):
         raise ValueError("two scores of the same template, seed, order and item")
     sizes = levels.max(axis=1) + 1
-    if len(score) == math.prod(sizes):
-        effects, variances = _anova(levels, score, sizes)
-        method: Literal["anova", "reml"] = "anova"
+    method: Literal["anova", "reml"] = "anova" if len(score) == math.prod(sizes) else "reml"
+    if method == "anova":
+        squares = _mean_squares(levels, score, sizes)
+        variances = np.linalg.solve(squares.expected, squares.values)
+        effects = squares.effects
     else:
         effects, variances = _reml(levels, score, sizes)
-        method = "reml"
-    components = []
+    components, weights = [], []
     for effect, variance in zip(effects, variances, strict=True):
         counts = np.bincount(_joint_codes(levels, effect))
         estimate = max(0.0, float(variance))
-        part = estimate * float(((counts / len(score)) ** 2).sum())
+        weights.append(float(((counts / len(score)) ** 2).sum()))
         name = "residual" if effect == effects[-1] and len(effects) > 1 else _name(effect)
-        components.append(Component(name, estimate, len(counts), part))
-    return VarianceComponents(len(score), float(score.mean()), tuple(components), method)
+        components.append(Component(name, _name(effect), estimate, len(counts), estimate * weights[-1]))
+    if method == "anova":
+        # The mean's variance is a sum of mean squares, of which each is as uncertain as its degrees of freedom say.
+        shares = np.linalg.solve(squares.expected.T, np.array(weights)) * squares.values
+        doubt = float((shares**2 / squares.freedom).sum())
+    else:
+        doubt = sum(one.variance_of_mean**2 / max(1, one.levels - 1) for one in components)
+    variance = sum(one.variance_of_mean for one in components)
+    freedom = max(1.0, variance**2 / doubt) if doubt > 0 else math.inf
+    return VarianceComponents(len(score), float(score.mean()), tuple(components), method, freedom)
 
 
 Effect = tuple[int, ...]  # indices into FACTORS, ascending
 
 
-def _anova(levels: Ints, score: Floats, sizes: Ints) -> tuple[list[Effect], Floats]:
-    """Effects, the residual last, and their estimates, from a balanced design."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _MeanSquares:
+    """Of a balanced design, by effect, the residual last: what they are, and their expectations in the components."""
+
+    effects: list[Effect]
+    values: Floats
+    freedom: Floats
+    expected: Floats
+
+
+def _mean_squares(levels: Ints, score: Floats, sizes: Ints) -> _MeanSquares:
     grid = np.zeros(sizes)
     grid[tuple(levels)] = score
     used = tuple(int(factor) for factor in np.flatnonzero(sizes > 1))
@@ -116,7 +151,7 @@ def _anova(levels: Ints, score: Floats, sizes: Ints) -> tuple[list[Effect], Floa
             for effect in effects
         ]
     )
-    return effects, np.linalg.solve(expected, mean_squares)
+    return _MeanSquares(effects, mean_squares, np.array([freedom[effect] for effect in effects], np.float64), expected)
 
 
 def _reml(levels: Ints, score: Floats, sizes: Ints) -> tuple[list[Effect], Floats]:

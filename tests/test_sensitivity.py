@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from commands import Commands
 from conftest import Project
+from scipy import stats
 from sklearn.metrics import brier_score_loss
 
 from harness.cell_results import read_cells
@@ -38,8 +39,32 @@ def test_the_grand_mean_and_its_error_are_those_of_the_grid(stored: Commands) ->
         found = sensitivity(row)
         assert found.variance is not None
         assert found.variance.mean == pytest.approx(row.item_accuracy.mean())
-        assert 0 <= sum(found.share(factor) for factor in ("template", "seed", "order", "item")) <= 1 + 1e-9
-        assert found.half_width == pytest.approx(1.96 * found.variance.standard_error)
+        assert sum(found.shares.values()) == pytest.approx(1)
+        limit = float(stats.t.ppf(0.975, found.variance.freedom))
+        assert found.half_width == pytest.approx(limit * found.variance.standard_error)
+        assert limit > 2
+
+
+def test_what_template_and_item_do_together_is_a_share_of_its_own(stored: Commands) -> None:
+    rows = {row.signature["shots"]: row for row in summarise(read_cells(stored_runs(Path("results"))))}
+    few, none = sensitivity(rows[2]), sensitivity(rows[0])
+    assert few.shares.keys() == {"template", "seed", "item", "template x item", "rest"}
+    assert none.shares.keys() == {"template", "item", "template x item"}, "with one draw, the residual is that of both"
+    for one in (few, none):
+        assert one.variance is not None
+        by_name = {part.factors: part.variance_of_mean for part in one.variance.components}
+        for part in ("template", "item", "template x item"):
+            assert one.shares[part] == pytest.approx(by_name[part] / one.variance.variance_of_mean)
+    document = json.loads(stored.ok("leaderboard", "--sensitivity", "--json").out)
+    for row in document["rows"]:
+        assert sum(row["sensitivity"]["shares_of_variance"].values()) == pytest.approx(1)
+
+
+def test_what_one_seed_leaves_out_is_said(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
+    harness.ok("run", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, "--shots", "0,2")
+    done = harness.ok("leaderboard", "--sensitivity")
+    assert "1 of the rows with demonstrations have one seed: what another would change is in no share" in done.err
+    assert "have one template" not in done.err
 
 
 def test_probabilities_are_the_softmax_of_the_label_scores(stored: Commands) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from harness.metrics import Floats, Ints
@@ -35,6 +36,17 @@ def test_templates_by_items() -> None:
     assert found.variance_of_mean == pytest.approx(0.08333, abs=1e-5)
     assert found.standard_error == pytest.approx(math.sqrt(1 / 12), abs=1e-6)
     assert (found.n, found.mean, found.method) == (6, 0.5, "anova")
+
+
+def test_the_interval_of_templates_alone_is_students() -> None:
+    """Of two templates and three items, V = (MS of templates + MS of items - residual MS) / 6 = (1 + 3 - 1) / 36."""
+    found = variance_components(*crossed(2, 1, 1, 3), np.array([1.0, 1, 0, 1, 0, 0]))
+    squares, freedom = np.array([1 / 6, 1 / 2, -1 / 6]) / 6, np.array([1, 2, 2])
+    assert found.freedom == pytest.approx(found.variance_of_mean**2 / (squares**2 / freedom).sum())
+    alone = np.array([0.6, 0.7, 0.75, 0.9])
+    found = variance_components(*crossed(4, 1, 1, 1), alone)
+    expected = stats.ttest_1samp(alone, 0).confidence_interval(0.95)
+    assert (found.freedom, found.half_width) == (3, pytest.approx((expected.high - expected.low) / 2))
 
 
 def test_items_alone_give_the_plain_standard_error() -> None:
