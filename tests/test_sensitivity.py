@@ -63,8 +63,8 @@ def test_what_template_and_item_do_together_is_a_share_of_its_own(stored: Comman
 def test_what_one_seed_leaves_out_is_said(harness: Commands, project: Project, tiny_gpt2: Path) -> None:
     harness.ok("run", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, "--shots", "0,2")
     done = harness.ok("leaderboard", "--sensitivity")
-    assert "1 of the rows with demonstrations have one seed: what another would change is in no share" in done.err
-    assert "have one template" not in done.err
+    assert "1 of the rows with demonstrations have one seed: what another would change is in no share" in done.out
+    assert "have one template" not in done.out
 
 
 def test_probabilities_are_the_softmax_of_the_label_scores(stored: Commands) -> None:
@@ -85,7 +85,8 @@ def test_the_command_prints_a_line_for_each_row(stored: Commands) -> None:
     _, first, second, *below = done.out.splitlines()
     assert all(line.split()[0] == "mood" for line in (first, second))
     assert below == [
-        "template, seed, order, item: shares of the variance of the mean; +-: 95% over new ones of them all",
+        "template, seed, order, item, template x item, rest: shares of the variance of the mean; +-: 95% over new ones"
+        " of all that vary, by Student's t",
         "all rows: split test",
     ]
     assert done.out.splitlines()[0].split()[:3] == ["task", "model", "k"]
