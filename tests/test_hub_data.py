@@ -187,3 +187,18 @@ def test_the_hub_is_reachable_when_anything_answers(
         assert hub.reachable() is expected
     finally:
         hub.reachable.cache_clear()
+
+
+@pytest.mark.usefixtures("online", "_switch")
+def test_values_of_the_hub_are_read_as_those_of_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    rows = [{"text": text, "label": 1 - n, "image": b"\x89\xff", "score": float("nan")} for n, text in enumerate("ab")]
+    made = datasets.Dataset.from_list(rows).cast_column("label", datasets.ClassLabel(names=["high", "low"]))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict({"test": made.select([1, 0])}))
+    task = make_task(fields=["text", "score"])
+    found = load_data(task, HubSource(task), ["report"]).role("report")
+    assert [example.fields for example in found] == [{"text": "b", "score": None}, {"text": "a", "score": None}]
+    assert [example.gold for example in found] == [1, 0]  # by the names of the data, not by its ids
+    with pytest.raises(DataError, match=r"the column 'image' cannot be read: it is bytes that are no UTF-8"):
+        load_data(make_task(fields={"text": "image"}), HubSource(task), ["report"])
