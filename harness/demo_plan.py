@@ -206,6 +206,10 @@ class TaskDemos:
 
     def _chosen_order(self, shots: int, seed: int | None, template: Template) -> int:
         options, data, model = self._options, self._data, self._planner.model
+        if data.task.labels is None:
+            raise UsageError(
+                f"--demo-order {options.demo_order}: {data.task.name} has options of each item's own, and no labels"
+            )
         signature = self._signature(None)
         wanted: dict[str, Any] = {
             **{key: signature[key] for key in ("demos", "pool_hash", "demo_guard", "demo_encoder_hash")},
@@ -221,10 +225,6 @@ class TaskDemos:
             "bos": options.bos,
             "tokenizer_hash": self._planner.tokenizer_hash,
         }
-        if data.task.labels is None:
-            raise UsageError(
-                f"--demo-order {options.demo_order}: {data.task.name} has options of each item's own, and no labels"
-            )
         found = [
             scores
             for scores in self._planner.permuted

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from harness import hub, interrupts
 from harness.errors import ModelError, failure
 from harness.files import write_atomically
+from harness.model_checks import check_leftovers, check_size
 from harness.models import ModelFiles
 from harness.pooling import Head, make_head
 from harness.processes import Processes
@@ -213,6 +214,7 @@ def load_encoder(files: ModelFiles) -> Any:
     from transformers import AutoModel
 
     spec = files.spec
+    check_size(AutoModel, files.config, files.numbers, spec.name, with_code=spec.trust_remote_code)
     try:
         model, info = AutoModel.from_pretrained(
             files.path,
@@ -228,6 +230,8 @@ def load_encoder(files: ModelFiles) -> Any:
     absent = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]) if "pooler" not in str(key))
     if absent:
         raise ModelError(f"{spec.name}: its files lack {len(absent)} weights of the model, such as {absent[0]}")
+    # Heads are not needed, and nothing is said of them.
+    check_leftovers(model, info["unexpected_keys"], spec.name, lambda text: None, intended=bool(spec.arguments))
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     model.config.use_cache = False

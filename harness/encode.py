@@ -83,11 +83,15 @@ class Encoder:
     Args:
         scope: what a stored score depends on besides tokens (model fingerprint and dtype); it enters every key.
         max_inputs: how many tokens the model can read at once; None if there is no limit.
+        vocabulary: how many tokens the model knows; None if that is not known.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, scope: str, max_inputs: int | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, scope: str, max_inputs: int | None, vocabulary: int | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_inputs = max_inputs
+        self._vocabulary = vocabulary
         self._scope = scope.encode()
         self._segments = SharedSegments(tokenizer)
 
@@ -204,6 +208,11 @@ class Encoder:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([row.length for row in rows], out=offsets[1:])
         tokens = np.concatenate([np.zeros(0, np.int32), *(part for row in rows for part in row.parts)])
+        if self._vocabulary is not None and tokens.max(initial=0) >= self._vocabulary:
+            raise ModelError(
+                f"the tokenizer gives the token {tokens.max():,}, and the model knows {self._vocabulary:,} tokens,"
+                " counted from 0: they do not belong together"
+            )
         starts = np.array([row.start for row in rows], np.int32)
         keys = np.zeros((len(rows), KEY_BYTES), np.uint8)
         for i, row in enumerate(rows):

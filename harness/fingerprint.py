@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import ModelError
 from harness.memo import Memo
 from harness.records import digest
 
@@ -18,30 +17,17 @@ def model_fingerprint(folder: Path, settings: Mapping[str, object], *, with_code
     """A hash of the configuration, the weights and the settings that change what the model computes.
 
     Args:
+        folder: a model's, which was looked at (``model_folder``).
         settings: loading options such as ``--model-arg``; they enter the hash.
         with_code: whether the folder's own Python code runs, so that it enters too.
-
-    Raises:
-        ModelError: the folder holds no configuration or no weights.
     """
-    if not (folder / "config.json").is_file():
-        hint = (
-            "it is a PEFT adapter, not a model"
-            if (folder / "adapter_config.json").is_file()
-            else "it has no config.json"
-        )
-        raise ModelError(f"{folder}: not a model folder: {hint}")
     # Both kinds where there are both: which of them is loaded depends on their names and on transformers.
     weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
-    if not weights:
-        raise ModelError(f"{folder}: holds no weights: no .safetensors and no pytorch_model*.bin file")
-    # transformers applies an adapter that lies beside the model by itself.
-    adapter = folder.glob("adapter_config.json")
-    files = [folder / "config.json", *adapter, *sorted(folder.glob("*.index.json")), *weights]
+    files = [folder / "config.json", *sorted(folder.glob("*.index.json")), *weights]
     if with_code:
-        files += sorted(folder.glob("*.py"))
+        files += sorted(folder.rglob("*.py"))
     memo = Memo("file-hashes")
-    contents = {path.name: _hash(path, memo) for path in files}
+    contents = {path.relative_to(folder).as_posix(): _hash(path, memo) for path in files}
     memo.save()
     return digest([contents, dict(settings)])
 

@@ -18,7 +18,9 @@ import numpy as np
 from harness import hub
 from harness.errors import ModelError, UsageError, failure, suggest
 from harness.fingerprint import model_fingerprint
+from harness.model_checks import check_architecture, check_leftovers, check_quantisation, check_size
 from harness.model_config import position_limit, special_tokens, text_config
+from harness.model_folder import check_files, look_at
 from harness.search_path import builtin_folder
 from harness.sentence_layout import transformer_folder
 
@@ -45,7 +47,7 @@ _TAKEN = {
     "trust_remote_code": "--trust-remote-code",
     "output_loading_info": "harness itself",
     # They would load files, or a configuration, that the fingerprint does not cover.
-    **dict.fromkeys(("config", "gguf_file", "subfolder", "variant"), "the model's folder"),
+    **dict.fromkeys(("adapter_kwargs", "config", "gguf_file", "subfolder", "variant"), "the model's folder"),
 }
 
 
@@ -73,6 +75,8 @@ class ModelFiles:
     fingerprint: str
     dtype: str
     device: str
+    remarks: tuple[str, ...] = ()  # what of the folder is not read
+    numbers: int | None = None  # in its weights, at most; None where they are packed, or that is not known
 
     @property
     def label(self) -> str:
@@ -91,6 +95,12 @@ class ModelFiles:
         """The most tokens the model reads at once, or None where its configuration sets no limit."""
         return position_limit(self.config)
 
+    @property
+    def vocabulary(self) -> int | None:
+        """How many tokens the model knows, or None where its configuration does not tell."""
+        size = getattr(text_config(self.config), "vocab_size", None)
+        return size if isinstance(size, int) and size > 0 else None
+
 
 def locate_model(spec: ModelSpec) -> ModelFiles:
     """Find a model in a folder or on the hub (fetching it), and fingerprint it.
@@ -106,13 +116,18 @@ def locate_model(spec: ModelSpec) -> ModelFiles:
         path, revision = _hub_snapshot(spec)
     elif spec.revision is not None:
         raise UsageError(f"--revision {spec.revision}: {spec.name} is a folder, and only hub models have revisions")
+    check_files(path)
     path = transformer_folder(path)
+    folder = look_at(path, safetensors=spec.arguments.get("use_safetensors") is not False)
+    check_quantisation(folder.config, path)
     settings = {"arguments": dict(spec.arguments)}
     fingerprint = model_fingerprint(path, settings, with_code=spec.trust_remote_code)
     device = _choose_device(spec.device)
     config = _load_config(path, spec)
     dtype = _choose_dtype(spec.dtype, device, config)
-    return ModelFiles(spec, path, revision, fingerprint, dtype, device)
+    remarks = tuple(folder.remarks(with_code=spec.trust_remote_code))
+    numbers = None if "quantization_config" in folder.config else folder.numbers
+    return ModelFiles(spec, path, revision, fingerprint, dtype, device, remarks, numbers)
 
 
 def _local_folder(spec: ModelSpec) -> Path | None:
@@ -235,6 +250,8 @@ def guarded(spec: ModelSpec, what: str, load: Callable[[], Any]) -> Any:
             raise ModelError(
                 f"{spec.name}: needs Python code of its own, which is run only with --trust-remote-code"
             ) from error
+        if "ignore_mismatched_sizes" in message:
+            message = "config.json gives other sizes than its weights have"
         raise ModelError(f"{spec.name}: its {what} cannot be loaded: {message}") from error
 
 
@@ -260,6 +277,8 @@ def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text:
     spec = files.spec
     if files.dtype == "float32":  # convolutions of CUDA would round to 10 bits of mantissa
         torch.backends.cudnn.allow_tf32 = False
+    with _LOADING:
+        check_size(AutoModelForCausalLM, files.config, files.numbers, spec.name, with_code=spec.trust_remote_code)
     given = "".join(f" with {name}={value}" for name, value in spec.arguments.items())
     placement: Any = "auto" if spec.device == "auto" and files.device == "cuda" else {"": files.device}
     model, info = guarded(
@@ -274,6 +293,8 @@ def load_model(files: ModelFiles, notice: Callable[[str], object] = lambda text:
             **spec.arguments,
         ),
     )
+    check_leftovers(model, info["unexpected_keys"], spec.name, notice, intended=bool(spec.arguments))
+    check_architecture(model, files.config, spec.name, notice)
     absent = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
     if absent:
         raise ModelError(

@@ -87,6 +87,8 @@ class Session:
             )
         with self.clock.stage("tokenizer"):
             self.files = locate_model(options.model_spec)
+            for remark in self.files.remarks:
+                self.reporter.notice(f"{self.files.spec.name}: {remark}")
             self.tokenizer = PretrainedTokenizer(self.files, self.reporter.notice)
         interrupts.check()
         files = self.files
@@ -94,7 +96,12 @@ class Session:
         model = Background(lambda: load_model(files, self.reporter.notice))
         if options.fresh or options.engine != "auto" or store.empty:
             model.start()  # it will be needed, and loads while the prompts are tokenised
-        self._encoder = Encoder(self.tokenizer, scope=f"{files.fingerprint}/{files.dtype}", max_inputs=files.max_inputs)
+        self._encoder = Encoder(
+            self.tokenizer,
+            scope=f"{files.fingerprint}/{files.dtype}",
+            max_inputs=files.max_inputs,
+            vocabulary=files.vocabulary,
+        )
         self.scoring = Scoring(
             model,
             store,

@@ -10,7 +10,6 @@ torch is not needed; transformers and tokenizers are imported when a tokenizer i
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from harness.errors import ModelError, UsageError
 from harness.fingerprint import file_digest
 from harness.limited import LimitError, Limits, run_limited
 from harness.memo import Memo
+from harness.model_folder import read_json
 from harness.models import BUILTIN, ModelFiles, ModelSpec, guarded, is_panic
 from harness.records import digest
 from harness.segments import Cuts, Encoding, find_cuts
@@ -35,7 +35,8 @@ Notice = Callable[[str], object]
 
 FILE = "tokenizer.json"
 # Those of a vocabulary of 256,000 take 2 s and 700 MB; its file has 33 MB.
-_SECONDS, _SECONDS_PER_MB, _MB, _MB_PER_MB, _WALL = 20, 1, 2_048, 32, 120
+_SECONDS, _SECONDS_PER_MB, _MB, _MB_PER_MB, _WALL = 8, 1, 2_048, 32, 120
+_MOST_TOKENS = 20_000_000
 # Added tokens and pieces of the vocabulary with which two tokenizers are compared; pieces are chosen from more.
 _ADDED, _MOST_PIECES, _MOST_COMPARED = 100, 20_000, 1_500
 
@@ -104,6 +105,7 @@ def load_tokenizer(files: ModelFiles, notice: Notice) -> LoadedTokenizer:
     spec, path = files.spec, files.path / FILE
     there = path.is_file()
     trusted = spec.name == BUILTIN
+    _check_settings(files.path)
     if there and not trusted:
         _try(path, spec)
     wrapper = _wrapper(files, there and spec.tokenizer == "file", notice)
@@ -161,13 +163,30 @@ def _wrapper(files: ModelFiles, file: bool, notice: Notice) -> Any:
 
 
 def _plain(backend: Any) -> Any:
-    """Have a tokenizer leave texts as long as they are."""
+    """Have a tokenizer leave texts as long as they are, and split them in the same way every time: dropout is for
+    training."""
     backend.no_truncation()
     backend.no_padding()
+    if getattr(backend.model, "dropout", None):
+        backend.model.dropout = None
     return backend
 
 
 # Hostile files
+
+
+def _check_settings(folder: Path) -> None:
+    """Some converters count up to the largest number of an added token.
+
+    Raises:
+        ModelError: a file of settings is no JSON object, or numbers a token absurdly.
+    """
+    for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
+        stated = read_json(path) if path.is_file() else {}
+        added = stated.get("added_tokens_decoder")
+        for number in added if isinstance(added, dict) else ():
+            if not (number.isdecimal() and len(number) < 10 and int(number) <= _MOST_TOKENS):
+                raise ModelError(f"{path}: added_tokens_decoder numbers a token {number:.40}")
 
 
 def _try(path: Path, spec: ModelSpec) -> None:
@@ -264,10 +283,7 @@ def _spelled(names: Callable[[list[int]], list[str]], around: tuple[list[int], l
 
 def _other_bos(config: Path, around: tuple[list[int], list[int]], bos: int | None) -> str | None:
     """In words, that ``tokenizer_config.json`` says of BOS what its file does not do."""
-    try:
-        stated = json.loads(config.read_text(encoding="utf-8")).get("add_bos_token")
-    except (OSError, ValueError, AttributeError):  # none is there; what transformers cannot read, it has told
-        return None
+    stated = read_json(config).get("add_bos_token") if config.is_file() else None
     does = bos is not None and bos in around[0]
     if not isinstance(stated, bool) or stated == does or bos is None:
         return None

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     """A model folder with weights in both formats, of which transformers loads one."""
     path = tmp_path / "model"
     path.mkdir()
-    for name in ("config.json", "consolidated.safetensors", "pytorch_model.bin", "adapter_config.json", "README.md"):
+    for name in ("config.json", "consolidated.safetensors", "pytorch_model.bin", "README.md"):
         (path / name).write_text(name)
     return path
 
@@ -31,7 +31,6 @@ def folder(tmp_path: Path) -> Path:
         ("config.json", True),
         ("consolidated.safetensors", True),
         ("pytorch_model.bin", True),
-        ("adapter_config.json", True),
         ("README.md", False),
     ],
 )

@@ -23,14 +23,14 @@ sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics resampling statistics learning_curves seed_samples label_worth
 paired power variance prompteval reliability sequential columns rules plan calibrate
 tasks arrow_tables row_files split_files hub_data sources targets data templates fingerprint sentence_layout
-stored_parquet score_store
+model_folder stored_parquet score_store
 shots.text shots.duplicates shots.seeded shots.bm25 shots.retrieval shots.order shots.drawing shots.listed shots
 render segments encode decide companions controls stored_predictions run_store order_choice
 cell_results summary row_names notices breakdown ranking sensitivity class_report layout formats tables show
 compare compared_item
 breakeven.wanted breakeven.costs breakeven.report breakeven.pairs breakeven.stored breakeven.scores_file breakeven
 plots
-model_config models pooling tokenizer
+model_checks model_config models pooling tokenizer
 scorers.base scorers.head scorers.readout scorers.attention scorers.tail scorers.activation scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings
@@ -112,7 +112,8 @@ def test_only_what_runs_a_model_imports_torch_at_all() -> None:
         if {name.split(".")[0] for name in imports(tree(module), everywhere=True)} & {"torch", "transformers"}
     }
     assert found == {
-        "embeddings", "models", "peak_memory", "pooling", "processes", "runner", "scorers", "scoring", "tokenizer",
+        "embeddings", "model_checks", "models", "peak_memory", "pooling", "processes", "runner", "scorers", "scoring",
+        "tokenizer",
     }  # fmt: skip
 
 
