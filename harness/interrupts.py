@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 
 MESSAGE = "interrupted; the same command starts again from what is stored"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 2.0  # seconds until a check must have come
+PATIENCE = 1.5  # seconds until a check must have come
 CLEANING = 10.0  # seconds from then on for storing what is finished
 ECHO = 0.5  # a launcher passes on what its processes got themselves: within these seconds, it is the same signal
 
