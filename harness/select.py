@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.calibrate import TRANSDUCTIVE
 from harness.errors import UsageError
 from harness.grid import PlannedCell
 from harness.options import RunOptions
@@ -100,7 +101,14 @@ def select(options: RunOptions, budget: int, reporter: Reporter | None = None) -
         UsageError: several tasks, no split for choices, or a budget too small for so many prompts.
         HarnessError: as for a run.
     """
-    session = Session(options.model_copy(update={"split": "select", "controls": ()}), reporter)
+    few = [name for name in options.calibrate if name in TRANSDUCTIVE]
+    calibrate = tuple(name for name in options.calibrate if name not in few)
+    told = f"{' and '.join(few)} calibration for a choice (it looks at all items at once, and a choice at a few)"
+    if not calibrate:
+        raise UsageError(f"nothing is left to choose from: {told}")
+    session = Session(options.model_copy(update={"split": "select", "controls": (), "calibrate": calibrate}), reporter)
+    if few:
+        session.reporter.notice(f"left out: {told}")
     arms = session.plan()
     names = {arm.data.task.name for arm in arms}
     if len(names) > 1:

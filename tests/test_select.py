@@ -108,6 +108,17 @@ def test_calibrations_are_readings_of_an_arm_and_never_pooled(chosen: Any) -> No
     assert (row["calibration"] == "contextual") == together["winner"].endswith("contextual")
 
 
+def test_calibrations_that_look_at_all_items_at_once_are_left_out(
+    chosen: Any, harness: Commands, project: Project, tiny_gpt2: Path
+) -> None:
+    """A round may have fewer items than they need, and each round other ones."""
+    assert chosen("--budget", "12", "--calibrate", "none,batch")["rounds"] == chosen("--budget", "12")["rounds"]
+    given = ("select", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, "--budget", "12", "--calibrate")
+    told = "batch calibration for a choice (it looks at all items at once, and a choice at a few)"
+    assert f"left out: {told}" in harness.ok(*given, "batch,none").err
+    assert harness(*given, "batch").mistake == f"nothing is left to choose from: {told}"
+
+
 def test_controls_are_no_arms_and_are_run_beside_the_chosen_prompt(chosen: Any) -> None:
     plain = chosen("--budget", "60")
     found = chosen("--budget", "60", "--controls", "content-free")
