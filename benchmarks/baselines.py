@@ -272,9 +272,9 @@ class Rule:
 
 
 def rules(values: Sequence[float]) -> list[Rule]:
-    least = values[0]
-    ways = [Rule(least, "all"), Rule(least, "repeated"), Rule(least, "repeated", "likelihood")]
-    return [*map(Rule, values), *ways, *(Rule(value, "repeated", begin=FEW) for value in values)]
+    ways = [Rule(values[0], "repeated"), Rule(values[0], "repeated", "likelihood")]
+    before, after = [Rule(v, "all") for v in values], [Rule(v, "repeated", begin=FEW) for v in values]
+    return [*map(Rule, values), *before, *ways, *after]
 
 
 def report(found: Sequence[Tried]) -> str:

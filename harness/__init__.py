@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 # Where each name is defined.
@@ -27,19 +28,19 @@ _NAMES = {
 }  # fmt: skip
 # Modules of formulas, for arrays of one's own.
 _FORMULAS = (
-    "label_worth", "learning_curves", "paired", "power", "prompteval", "reliability", "sequential", "statistics",
-    "variance",
+    "calibrate", "label_worth", "learning_curves", "paired", "power", "prompteval", "reliability", "sequential",
+    "statistics", "variance",
 )  # fmt: skip
 
 __all__ = [*_NAMES, *_FORMULAS]
 
 
 def __getattr__(name: str) -> object:
-    if name in _FORMULAS:
-        return import_module(f"harness.{name}")
-    if name not in _NAMES:
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_NAMES[name]), name)
+    return import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
+from harness import calibrate as calibrate
 from harness import label_worth as label_worth
 from harness import learning_curves as learning_curves
 from harness import paired as paired
@@ -40,6 +41,7 @@ __all__ = [
     "Worth",
     "baseline",
     "breakeven",
+    "calibrate",
     "choose_order",
     "compare",
     "label_worth",

@@ -119,7 +119,7 @@ def test_tfidf_equals_scikit_learns_pipeline() -> None:
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
     )
     known = make_pipeline(union, LogisticRegression(C=chosen["C"], tol=1e-8, max_iter=5_000)).fit(texts, labels)
-    np.testing.assert_allclose(model.scores(others), known.predict_log_proba(others), atol=1e-4)
+    np.testing.assert_allclose(model.scores(others), known.predict_log_proba(others), atol=1e-3)
     assert model.parameters == known[-1].coef_.size + 1
 
 

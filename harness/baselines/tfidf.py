@@ -30,7 +30,7 @@ SPACED = (("word", 1, 2), ("char_wb", 2, 5))
 UNSPACED = (("char", 1, 3),)
 MOST_FEATURES = 100_000  # of each block, the most frequent; reached by some ten thousand texts
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
-DEFAULT_STRENGTH = 100.0
+DEFAULT_STRENGTH = 1000.0
 LONGEST_WORD = 12  # characters between white space; where the mean is above it, these are no words
 
 
