@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import interrupts
+
 
 class LimitError(Exception):
     """The script did not end as it should; the message says what of its limits it broke, or how it ended."""
@@ -50,6 +52,7 @@ def run_limited(script: Path, given: Any, limits: Limits) -> Any:
         )
     except subprocess.TimeoutExpired as error:
         raise LimitError(f"takes longer than {limits.wall} s") from error
+    interrupts.check()  # Ctrl-C reaches the script, too, which then ends as if it had crashed
     if done.returncode == 0:
         return json.loads(done.stdout)
     if done.returncode in (-getattr(signal, "SIGXCPU", 24), -getattr(signal, "SIGKILL", 9)):

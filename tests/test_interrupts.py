@@ -17,6 +17,7 @@ from conftest import MOOD_TASK, Project
 
 from harness import interrupts
 from harness.background import Ahead, Background
+from harness.limited import Limits, run_limited
 
 BOTH = pytest.mark.parametrize("name", interrupts.SIGNALS, ids=lambda name: name.name)
 
@@ -317,3 +318,10 @@ def test_a_mistake_while_the_model_loads_is_one_line(
     assert "plain.jinja:4" in found.mistake
     assert "terminate" not in found.err
     assert found.seconds < 40
+
+
+def test_a_script_that_ctrl_c_ends_too_has_not_crashed(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text("import os, signal\nos.kill(os.getppid(), signal.SIGINT)\nos.kill(os.getpid(), signal.SIGINT)\n")
+    with interrupts.listening(), pytest.raises(KeyboardInterrupt):
+        run_limited(path, {}, Limits(cpu=10, memory=1_000, wall=30))
