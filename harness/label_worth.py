@@ -123,11 +123,11 @@ class BreakEven:
         return self._bounded(self.n, number)
 
     def interval_text(self, number: Callable[[float], str] = "{:.0f}".format) -> str:
-        """The interval, such as "60 to 310", "60 to > 512", "at least 60 to 310", or "unknown"."""
+        """The interval, such as "60 to 310", "60 to > 512", "60 to 310 or wider", "> 512", or "unknown"."""
         if np.isnan(self.low):
             return "unknown"
-        wider = "" if self.complete else "at least "
-        return f"{wider}{self._bounded(self.low, number)} to {self._bounded(self.high, number)}"
+        ends = dict.fromkeys((self._bounded(self.low, number), self._bounded(self.high, number)))
+        return " to ".join(ends) + ("" if self.complete else " or wider")
 
     def _bounded(self, n: float, number: Callable[[float], str]) -> str:
         if np.isfinite(n):

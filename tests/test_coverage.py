@@ -14,9 +14,12 @@ from functools import partial
 import numpy as np
 import pytest
 
+from benchmarks import coverage
+from harness.label_worth import Curve, Level, break_even
 from harness.metrics import Floats, Ints, accuracy, macro_f1, pair_index
 from harness.paired import bootstrap_confusion, bootstrap_sums, compare, difference_interval, mcnemar, sign_flip
 from harness.power import needed_items, paired_variance
+from harness.seed_samples import Sample
 from harness.sequential import confidence_sequence, e_values
 from harness.statistics import Interval, bootstrap_interval, mean_interval
 
@@ -235,3 +238,47 @@ def test_the_needed_items_give_the_power_asked_for() -> None:
 
     share = float(np.mean([finds() for _ in range(3_000)]))
     report(f"power: McNemar, mid-p, on the {n} items needed", share, 0.77, 0.83, 3_000)
+
+
+# The designs of ``benchmarks.coverage``, which prints a table of all of them
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "trials"),
+    [
+        ("break-even, 3 training and 3 prompt seeds, curves shift", 0.93, 0.985, 1_000),
+        ("break-even, 5 training and 5 prompt seeds, scores jitter", 0.93, 0.98, 1_000),
+        ("break-even, 8 training and 8 prompt seeds, both, bent curve", 0.93, 0.97, 1_000),
+        ("break-even, 3 training and 8 prompt seeds, curves shift", 0.93, 0.97, 1_000),
+        ("break-even, 300 items, 3 and 3 seeds, sd .05", 0.93, 0.97, 400),
+        ("break-even, 300 items, 5 and 5 seeds, sd .02", 0.93, 0.98, 400),
+        ("break-even, 300 items, 8 and 8 seeds, sd .02", 0.93, 0.975, 400),
+        ("break-even, 300 items, 3 seeds, no demonstrations", 0.93, 0.975, 400),
+        # Where luck with few items is more than what seeds differ by, estimates of the latter are cut at 0: too wide.
+        ("break-even, 100 items, 3 and 3 seeds, sd .02", 0.95, 1.0, 300),
+        ("data advantage, 3 and 3 seeds", 0.93, 0.995, 300),
+        ("data advantage, 8 and 8 seeds", 0.93, 0.98, 300),
+        ("sensitivity, 4 templates, sd 0.06, 200 items", 0.925, 0.97, 1_000),
+        ("sensitivity, 6 templates, sd 0.02, 200 items", 0.93, 0.98, 1_000),
+        ("sensitivity, 4 templates, 3 seeds, sd .04, 200 items", 0.93, 0.985, 600),
+        ("within noise, two equal rows, 20 clusters of 1 to 9 items", 0.91, 0.97, 1_500),
+        ("macro-F1 of a row, 50 items", 0.93, 0.99, 400),
+        ("MDE of a row, 0.8 right of 200 items", 0.77, 0.83, 1_000),
+        ("MDE of a row, 0.9 right of 50 items", 0.75, 0.85, 1_000),
+        ("MDE of two rows, 0.2 differ of 200", 0.77, 0.83, 1_500),
+        ("MDE of two rows, 0.4 differ of 50", 0.77, 0.83, 1_500),
+        ("MDE of a row of three templates, 200 items", 0.75, 0.85, 400),
+    ],
+)
+def test_what_the_product_tells_comes_out_as_often_as_it_says(name: str, low: float, high: float, trials: int) -> None:
+    designs = {design.name: design for of_a_kind in coverage.DESIGNS.values() for design in of_a_kind()}
+    report(name, coverage.share(designs[name], trials, 0), low, high, trials)
+
+
+def test_one_seed_is_said_to_leave_an_interval_too_narrow() -> None:
+    """It covers far less than it should, and is marked as incomplete."""
+    (design,) = (one for one in coverage.worth() if "1 prompt seed" in one.name)
+    report(design.name, coverage.share(design, 500, 0), 0.5, 0.85, 500)
+    scores = coverage.STRAIGHT + np.array([-0.01, 0.0, 0.01])[:, None]
+    found = break_even(Curve(coverage.SIZES, Sample(scores)), Level(Sample(np.array([[0.75]]))))
+    assert not found.complete

@@ -92,8 +92,8 @@ class Pair:
         if math.isnan(found.low):
             return ""
         if math.isfinite(found.low) and math.isfinite(found.high):
-            wider = "" if found.complete else "at least "
-            return f" (95%: {wider}{_about(found.low)}-{_about(found.high)})"
+            wider = "" if found.complete else " or wider"
+            return f" (95%: {_about(found.low)}-{_about(found.high)}{wider})"
         return f" (95%: {found.interval_text(_about)})"
 
     def _sure(self, confidence: float) -> str:
@@ -269,8 +269,8 @@ def _gain(gain: Advantage) -> str:
         return f"{gain.mean:,.0f} +- {gain.deviation:,.0f}"
     if math.isnan(gain.low):
         return f"{gain.mean:,.0f} [unknown]{none}"
-    wider = "" if gain.complete else "at least "
-    return f"{gain.mean:,.0f} [{wider}{gain.low:,.0f}, {gain.high:,.0f}]{none}"
+    wider = "" if gain.complete else " or wider"
+    return f"{gain.mean:,.0f} [{gain.low:,.0f}, {gain.high:,.0f}]{wider}{none}"
 
 
 def _beyond(found: BreakEven) -> str:
