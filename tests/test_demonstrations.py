@@ -19,7 +19,7 @@ from harness.errors import HarnessError, UsageError
 from harness.grid import PlannedCell, plan_cells
 from harness.models import ModelSpec, locate_model
 from harness.options import RunOptions
-from harness.preview import preview
+from harness.preview import preview, print_preview
 from harness.progress import QuietReporter
 from harness.records import Example, Prompt
 from harness.render import Renderer, without_last_demo
@@ -157,7 +157,7 @@ def test_permuted_orders_show_the_same_demonstrations_in_different_places(plan: 
 
 
 def test_a_list_of_rows_in_the_columns_of_the_task(plan: Plan, project: Project) -> None:
-    own = [{"text": f"My own {word} words", "label": label} for word, label in (("first", "low"), ("last", 1))]
+    own = [{"text": f"My own {word} words", "label": label} for word, label in (("first", "low"), ("last", "high"))]
     project.write("mine.jsonl", as_lines(own))
     two, one = (plan(demos="file:mine.jsonl", shots=shots, prompts="plain")[0] for shots in (2, 1))
     assert set(map(tuple, draws(two).values())) == {("My own first words", "My own last words")}
@@ -364,8 +364,9 @@ def test_show_tells_how_demonstrations_were_drawn(
     (cell,) = plan(demos=demos, prompts="plain", shots=3, demo_seeds=3)
     expected = prompts(cell)[2]
     capsys.readouterr()
-    values = {"item": 2, "shots": 3, "demo_seed": 3, "demos": demos, "data_dir": project.root / "data"}
-    preview("mood", None, {**values, "demo_encoder": str(tiny_gpt2)} if demos == "knn" else values)
+    values = {"shots": 3, "demo_seeds": 3, "demos": demos, "data_dir": project.root / "data"}
+    more = {"demo_encoder": str(tiny_gpt2)} if demos == "knn" else {}
+    print_preview(preview("mood", None, 2, {**values, **more}, QuietReporter()), QuietReporter())
     shown = capsys.readouterr().out
     assert f"3 demonstrations {told}\n{expected.text}" in shown
     drawn = cell.demos.draw(cell.items[2])
@@ -397,7 +398,9 @@ def test_mistakes_are_one_clear_line(harness: Commands, project: Project, tiny_g
     )
     assert "unknown.jsonl:1: the pool of mood has no item '123'" in mistake(1, "--demos", "file:unknown.jsonl")
     assert "broken.jsonl:1: not valid JSON" in mistake(1, "--demos", "file:broken.jsonl")
-    assert "file:list.txt: must be one of .jsonl, .csv, .tsv, .parquet" in mistake(1, "--demos", "file:list.txt")
+    assert "file:list.txt: must be one of .jsonl, .json, .ndjson, .csv, .tsv, .parquet, .arrow" in mistake(
+        1, "--demos", "file:list.txt"
+    )
     assert "file:no.jsonl: no such file" in mistake(1, "--demos", "file:no.jsonl")
     assert "--demos: must be file:PATH" in mistake(1, "--demos", "file")
     assert "--demos: must be file:PATH" in mistake(1, "--demos", "file:")
