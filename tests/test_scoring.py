@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naive import score_rows
@@ -27,7 +29,7 @@ from small_models import (
     random_rows,
 )
 
-from harness.columns import Requests
+from harness.columns import TOLERANCE, Requests
 from harness.errors import ModelError
 from harness.plan import plan_requests, shares, work_units
 from harness.scorers import ExpandScorer, RowScorer, Scorer, TreeScorer, expand, readout
@@ -322,3 +324,22 @@ def test_a_token_beyond_the_vocabulary_is_an_error_that_names_it(scorer: str) ->
     collect(made, pack([([1, VOCABULARY - 1], 1)]))
     with pytest.raises(ModelError, match=f"id {VOCABULARY}, .* {VOCABULARY} entries"):
         collect(made, pack([([1, 2], 1), ([1, VOCABULARY], 1)]))
+
+
+def test_a_deep_model_keeps_to_the_tolerance_whatever_is_computed_at_once() -> None:
+    """Thirty layers, as many as those of models whose answers were seen to move by more than 1e-5 a token."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=192, num_hidden_layers=30, num_attention_heads=4,
+        num_key_value_heads=2, initializer_range=0.1,
+    )  # fmt: skip
+    model, requests = transformers.LlamaForCausalLM(config).eval(), pack(few_shot_rows())
+    ways = [SCORERS[name](model, size) for name, size in [("rows", 1), ("rows", HUGE), ("tree", 7), ("tree", HUGE),
+                                                          ("tree whole", 64), ("expand", 64)]]  # fmt: skip
+    found = [collect(way, requests)[0] for way in ways]
+    apart = [
+        abs(sum(one[key][0]) - sum(other[key][0])) / len(one[key][0])
+        for one, other in itertools.combinations(found, 2)
+        for key in one
+    ]
+    assert 1e-7 < max(apart) < TOLERANCE
