@@ -87,8 +87,6 @@ class Session:
             )
         with self.clock.stage("tokenizer"):
             self.files = locate_model(options.model_spec)
-            for remark in self.files.remarks:
-                self.reporter.notice(f"{self.files.spec.name}: {remark}")
             self.tokenizer = PretrainedTokenizer(self.files, self.reporter.notice)
         interrupts.check()
         files = self.files

@@ -38,7 +38,7 @@ FILE = "tokenizer.json"
 _SECONDS, _SECONDS_PER_MB, _MB, _MB_PER_MB, _WALL = 8, 1, 2_048, 32, 120
 _MOST_TOKENS = 20_000_000
 # Added tokens and pieces of the vocabulary with which two tokenizers are compared; pieces are chosen from more.
-_ADDED, _MOST_PIECES, _MOST_COMPARED = 100, 20_000, 1_500
+_ADDED, _MOST_PIECES, _MOST_COMPARED = 100, 5_000, 1_500
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,14 @@ class LoadedTokenizer:
 
 def load_tokenizer(files: ModelFiles, notice: Notice) -> LoadedTokenizer:
     """Load the tokenizer of a folder: that of its file, or as transformers has it, as ``files.spec.tokenizer`` says.
+    What of the folder is not read is said here, too.
 
     Raises:
         ModelError: it cannot be loaded, blows texts up, or takes too long to try.
     """
     spec, path = files.spec, files.path / FILE
+    for remark in files.remarks:
+        notice(f"{spec.name}: {remark}")
     there = path.is_file()
     trusted = spec.name == BUILTIN
     _check_settings(files.path)
@@ -253,15 +256,12 @@ def _ids(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list
 
 def _their_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int] | None]:
     """The same, with None for a text on which a rebuilt tokenizer fails, as one whose unknown token is unknown does."""
-    found: list[list[int] | None] = []
-    for text in texts:
-        try:
-            found += _ids(tokenizer, [text])
-        except BaseException as error:
-            if not isinstance(error, Exception) and not is_panic(error):
-                raise
-            found.append(None)
-    return found
+    try:
+        return [*_ids(tokenizer, texts)]
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+    return [None] if len(texts) == 1 else [found for text in texts for found in _their_ids(tokenizer, [text])]
 
 
 def _around(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -105,7 +105,7 @@ def refused(folder: Path, what: str) -> None:
 def use(folder: Path) -> list[str]:
     """Find, tokenise and load, as a run does; gives the notices."""
     found = locate_model(ModelSpec(str(folder), device="cpu"))
-    notices = list(found.remarks)
+    notices: list[str] = []
     PretrainedTokenizer(found, notices.append).encode(["The film was good."])
     load_model(found, notices.append)
     return notices
