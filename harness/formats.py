@@ -69,9 +69,8 @@ def _below(fitted: Fitted[R], width: int | None) -> Iterator[str]:
     if fitted.merged:
         told.append(f"settings: {', '.join(fitted.merged)}")
     if fitted.left_out:
-        told.append(
-            f"left out at {width} columns: {', '.join(fitted.left_out)} (a wider terminal or --format csv shows them)"
-        )
+        where = "a wider terminal" + (f" or {fitted.table.elsewhere}" if fitted.table.elsewhere else "")
+        told.append(f"left out at {width} columns: {', '.join(fitted.left_out)} ({where} shows them)")
     for text in told:
         yield from broken_words(text, width)
 

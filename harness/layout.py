@@ -21,6 +21,7 @@ GAP = "  "
 ELLIPSIS = "…"
 # How narrow names become, in cells of the terminal: so far at first, and so far where nothing else is left.
 COMFORTABLE, SCANT = 20, 10
+_PART = 28  # cells that a part of a list has at least: its end is a number that stays whole
 
 
 def _always(rows: object) -> bool:
@@ -64,13 +65,15 @@ class Section(Generic[R]):
 class Table(Generic[R]):
     """Rows and the columns that say something of them.
 
-    ``group`` is what rows share that stand together, and among which the best is marked; ``remarks`` explain columns.
+    ``group`` is what rows share that stand together, and among which the best is marked; ``remarks`` explain columns;
+    ``elsewhere`` is what shows columns that there is no place for, besides a wider terminal.
     """
 
     columns: Sequence[Column[R]]
     sections: Sequence[Section[R]]
     group: Callable[[R], object] = _always
     remarks: Sequence[str] = ()
+    elsewhere: str = "--format csv"
 
     @staticmethod
     def of(
@@ -113,19 +116,34 @@ class Table(Generic[R]):
 
 
 def plain_table(
-    titles: Sequence[str], lines: Sequence[Sequence[str]], figures: Sequence[str] = (), names: Sequence[str] = ()
+    titles: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    figures: Sequence[str] = (),
+    names: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    fold: Sequence[str] = (),
+    elsewhere: str = "",
 ) -> Table[Sequence[str]]:
-    """A table of lines; ``figures`` are the titles of what stands on the right, ``names`` of what may be shortened."""
+    """A table of lines.
+
+    Args:
+        figures: the titles of what stands on the right.
+        names: of what may be shortened in the middle.
+        lists: of what may be broken at its commas.
+        fold: of what is left out where there is no place, in that order.
+    """
     columns = [
         Column[Sequence[str]](
             title,
             lambda line, place=place: line[place],  # type: ignore[misc]
             "right" if title in figures else "left",
-            gives="name" if title in names else "no",
+            fold=fold.index(title) if title in fold else None,
+            shared="narrow" if title in names else "never",
+            gives="name" if title in names else "list" if title in lists else "no",
         )
         for place, title in enumerate(titles)
     ]
-    return Table(columns, [Section("", lines)])
+    return Table(columns, [Section("", lines)], elsewhere=elsewhere)
 
 
 # Fitting a width
@@ -250,9 +268,9 @@ def _broken(found: Fitted[R], width: int) -> Fitted[R]:
     lists = [column for column in found.table.columns if column.gives == "list"]
     wrapped = dict(found.wrapped)
     for column in lists:
-        least = max(cell_len(part) for text in found.texts(column) for part in text.split(", "))
+        longest = max(cell_len(part) for text in found.texts(column) for part in text.split(", "))
         excess = found.total - width
-        wrapped[column.title] = max(least + 1, found.width(column) - max(0, excess))
+        wrapped[column.title] = max(min(longest + 1, _PART), found.width(column) - max(0, excess))
         found = replace(found, wrapped=wrapped)
     return found
 
@@ -262,7 +280,7 @@ def _broken(found: Fitted[R], width: int) -> Fitted[R]:
 
 def shortened(values: Sequence[str], width: int) -> list[str]:
     """Values of at most ``width`` cells, the middle of longer ones left out; what differs goes on to differ."""
-    for head in (width // 2, width // 4, (3 * width) // 4):
+    for head in sorted(range(width), key=lambda head: abs(head - width // 2)):
         found = [_shortened(value, width, head) for value in values]
         if len(set(found)) == len(set(values)):
             return found
@@ -297,11 +315,12 @@ def _head(text: str, width: int) -> str:
 
 
 def broken(text: str, width: int) -> list[str]:
-    """A list over lines of at most ``width`` cells, broken after commas only."""
+    """A list over lines of at most ``width`` cells, broken after commas only; a part that is too long is shortened."""
     lines = [""]
     parts = text.split(", ")
     for place, part in enumerate(parts):
         piece = part + ("," if place < len(parts) - 1 else "")
+        piece = _shortened(piece, width, width // 2)
         joined = f"{lines[-1]} {piece}" if lines[-1] else piece
         if lines[-1] and cell_len(joined) > width:
             lines.append(piece)

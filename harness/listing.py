@@ -15,6 +15,12 @@ from harness.templates import find_templates, load_template
 if TYPE_CHECKING:
     from harness.run_store import StoredRun
 
+# Options of runs in which they may differ, beside model and tasks.
+_OPTIONS = (
+    "methods", "sizes", "seeds", "shots", "prompts", "rule", "calibrate", "controls", "limit", "seed", "split", "data",
+    "demo_seeds", "demos", "demo_order", "dtype", "bos", "tokenizer",
+)  # fmt: skip
+
 Listing = tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]
 
 
@@ -60,7 +66,10 @@ def runs(results: Path) -> Listing:
 
     lines: list[Sequence[str]] = []
     remarks: list[str] = []
-    for run in stored_runs(results, remarks.append):
+    found = stored_runs(results, remarks.append)
+    differing = [key for key in _OPTIONS if len({_option(run, key) for run in found} - {None}) > 1]
+    told = bool(differing)
+    for run in found:
         manifest = run.manifest
         lines.append(
             [
@@ -68,6 +77,7 @@ def runs(results: Path) -> Listing:
                 _status(run, remarks),
                 str(manifest["model"]["name"] or ""),
                 ", ".join(manifest["tasks"]),
+                *([_options(run, differing)] if told else []),
                 str(len(manifest["cells"])),
                 f"{sum(manifest['seconds'].values()):.1f}",
             ]
@@ -76,7 +86,21 @@ def runs(results: Path) -> Listing:
         remarks.append(f"{results}: holds no run; 'harness run' makes one")
     if any(line[1] == "unfinished" for line in lines):
         remarks.append("unfinished: at work now, or killed; the same command goes on from the scores that it stored")
-    return ("run", "status", "model", "tasks", "cells", "seconds"), lines, remarks
+    titles = ("run", "status", "model", "tasks", *(["differing options"] if told else []), "cells", "seconds")
+    return titles, lines, remarks
+
+
+def _option(run: StoredRun, key: str) -> str | None:
+    """What a run was asked, as one types it; None where it has no such option."""
+    if key not in run.manifest["options"]:
+        return None
+    value = run.manifest["options"][key]
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    return ",".join(map(str, listed))
+
+
+def _options(run: StoredRun, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key.replace('_', '-')} {_option(run, key)}" for key in keys if _option(run, key))
 
 
 def _status(run: StoredRun, remarks: list[str]) -> str:

@@ -103,7 +103,14 @@ def test_names_that_differ_in_the_middle_alone_are_not_made_one() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize("width", [10, 20, 30])
+def test_a_part_of_a_list_that_is_too_long_keeps_its_number() -> None:
+    assert broken("a-label-with-a-very-long-name 47% (49%), b 1% (2%)", 28) == [
+        "a-label-with-a…e 47% (49%),",
+        "b 1% (2%)",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 30, 40])
 def test_a_list_is_broken_after_commas_alone(width: int) -> None:
     text = "negative 47% (49%), positive 53% (51%), other 0% (0%)"
     lines = broken(text, width)

@@ -268,10 +268,10 @@ def _order(cell: CellResult) -> object:
 
 
 def _names(cells: Sequence[CellResult]) -> list[str]:
-    """Model and shots, and settings where a shorter name would fit several."""
+    """Model and shots, and settings where a shorter name would fit several; no two are the same."""
     models = [str(cell.signature["model"]).rstrip("/").split("/")[-1] for cell in cells]
     names = [f"{model} {cell.signature['shots']}-shot" for model, cell in zip(models, cells, strict=True)]
-    for key in _TELLING:
+    for key in (*_TELLING, *(key for key in ROW_KEY if key not in _TELLING)):
         values: dict[str, set[str]] = {}
         for name, cell in zip(names, cells, strict=True):
             values.setdefault(name, set()).add(str(cell.signature[key]))

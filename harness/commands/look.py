@@ -25,11 +25,22 @@ def list_command(what: str, tasks: str | None, include_path: tuple[Path, ...], r
     from harness.search_path import SearchPath
 
     if what == "runs":
-        print_table(*listing.runs(results))
+        print_table(
+            *listing.runs(results),
+            figures=("cells", "seconds"),
+            names=("model",),
+            lists=("tasks", "differing options"),
+            fold=("seconds", "cells"),
+        )
     elif what == "tasks":
-        print_table(*listing.tasks(SearchPath.default(include_path)))
+        print_table(
+            *listing.tasks(SearchPath.default(include_path)),
+            figures=("templates",),
+            names=("source",),
+            fold=("language", "source"),
+        )
     elif what == "prompts":
-        print_table(*listing.prompts(SearchPath.default(include_path), name_list(tasks)))
+        print_table(*listing.prompts(SearchPath.default(include_path), name_list(tasks)), names=("answers",))
     else:
         raise UsageError(f"unknown list {what!r}{suggest(what, ('tasks', 'prompts', 'runs'))}")
 

@@ -155,17 +155,15 @@ def print_table(
     *,
     figures: Sequence[str] = (),
     names: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    fold: Sequence[str] = (),
+    elsewhere: str = "",
 ) -> None:
-    """Print lines of text under titles.
-
-    Args:
-        figures: the titles of numbers, which stand on the right.
-        names: the titles of what is shortened in the middle on a narrow terminal.
-    """
+    """Print lines of text under titles, and remarks about them on standard error; see ``layout.plain_table``."""
     from harness.formats import text_lines
     from harness.layout import plain_table
 
-    print_lines(text_lines(plain_table(titles, lines, figures, names), terminal_width()))
+    print_lines(text_lines(plain_table(titles, lines, figures, names, lists, fold, elsewhere), terminal_width()))
     for remark in remarks:
         click.echo(visible(remark), err=True)
 

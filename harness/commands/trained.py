@@ -150,12 +150,20 @@ def breakeven_command(
         print_json({"tasks": documents, "plots": list(map(str, paths)), "notices": aside.lines})
         return
     titles, _ = reports[0].table()
-    print_table(titles, [line for report in reports for line in report.table()[1]], [])
+    print_table(
+        titles,
+        [line for report in reports for line in report.table()[1]],
+        [],
+        figures=titles[2:4] + titles[5:9],
+        names=("task", "prompt", "baseline"),
+        fold=("censored", "data advantage", "labels used", "net of labels used", titles[2]),
+        elsewhere="--json",
+    )
     for report in reports:
         costs, lines = report.costs(wanted)
         if lines:
             click.echo()
-            print_table(costs, lines, [])
+            print_table(costs, lines, [], figures=costs[1:], names=costs[:1], fold=costs[:0:-1], elsewhere="--json")
     click.echo()
     for report in reports:
         for pair in report.pairs:
