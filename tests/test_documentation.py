@@ -35,7 +35,12 @@ PLACEHOLDERS = {
 # A smaller number where a page's own would take minutes.
 SMALLER = {"--limit 64": "--limit 4", "limit=64": "limit=4"}
 # What a page takes for granted.
-BEFORE = {"docs/reading.md": ["run --tasks sst2 --shots 0,4"], "docs/templates.md": [], "docs/tasks.md": []}
+BEFORE = {
+    "docs/reading.md": ["run --tasks sst2 --shots 0,4"],
+    "docs/results.md": ["run --tasks sst2 --shots 0,4"],
+    "docs/templates.md": [],
+    "docs/tasks.md": [],
+}
 # Blocks that begin with a launcher of several processes, which tests/test_processes.py starts.
 LAUNCHER = re.compile(r"accelerate launch .* -m (?=harness )")
 
