@@ -105,7 +105,7 @@ def test_names_that_differ_in_the_middle_alone_are_not_made_one() -> None:
 
 def test_a_part_of_a_list_that_is_too_long_keeps_its_number() -> None:
     assert broken("a-label-with-a-very-long-name 47% (49%), b 1% (2%)", 28) == [
-        "a-label-with-a…e 47% (49%),",
+        "a-label-with-a…me 47% (49%),",
         "b 1% (2%)",
     ]
 
