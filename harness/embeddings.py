@@ -15,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import hub, interrupts
-from harness.errors import ModelError, failure
+from harness.errors import DamagedFileError, ModelError, failure
 from harness.files import write_atomically
 from harness.model_checks import check_leftovers, check_size
 from harness.models import ModelFiles
@@ -30,6 +29,7 @@ from harness.processes import Processes
 from harness.progress import Reporter
 from harness.records import KEY_BYTES, digest
 from harness.sentence_layout import SentenceLayout, read_layout
+from harness.stored_arrays import read_arrays
 from harness.tokenizer import LoadedTokenizer, load_tokenizer
 
 BATCH_TOKENS = 8_192
@@ -74,7 +74,11 @@ class Embedder:
             self._known = Processes().from_main(dict(self._stored()))
         missing = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._known}
         if missing:
-            self._known |= self._embed(missing)
+            known = next(iter(self._known.values()), None)
+            found = self._embed(missing)
+            if known is not None and any(vector.shape != known.shape for vector in found.values()):
+                raise DamagedFileError(self._folder, "holds vectors of another length than the model gives; remove it")
+            self._known |= found
         return np.stack([self._known[key] for key in keys])
 
     @property
@@ -177,17 +181,21 @@ class Embedder:
     # The disk
 
     def _stored(self) -> Iterator[tuple[bytes, Vectors]]:
+        """All that is stored; of files with vectors of different lengths, the first one is right."""
+        width: int | None = None
         for path in sorted(self._folder.glob("*.npz")):
             try:
-                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as parts:
-                    keys, vectors = parts["keys"], parts["vectors"]
-                    if keys.shape != (len(vectors), KEY_BYTES) or vectors.dtype != np.float32:
-                        raise ValueError("other arrays than embeddings have")
-                    if "seconds" in parts:  # an earlier version did not tell
-                        self._timed, self._seconds = self._timed + len(keys), self._seconds + float(parts["seconds"])
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # a failing disk, or somebody else's file
+                parts = read_arrays(path)
+                vectors = parts.vectors("vectors", None, width)
+                keys = parts.bytes_("keys", len(vectors), KEY_BYTES)
+                seconds = parts.floats("seconds") if "seconds" in parts else None  # an earlier version did not tell
+                parts.require(seconds is None or seconds >= 0, "seconds is below 0")
+            except DamagedFileError:  # a failing disk, or somebody else's file
                 self._reporter.remark(f"{path}: damaged, not read")
                 continue
+            width = vectors.shape[1]
+            if seconds is not None:
+                self._timed, self._seconds = self._timed + len(keys), self._seconds + float(seconds)
             yield from zip(map(bytes, keys), vectors, strict=True)
 
     def _store(self, keys: Sequence[bytes], found: dict[bytes, Vectors], seconds: float) -> None:

@@ -6,13 +6,18 @@ A memory that is lost, damaged or cannot be written costs the work of finding ou
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import platformdirs
+from pydantic import BaseModel
 
-from harness.errors import HarnessError
+from harness.errors import DamagedFileError, HarnessError
 from harness.files import write_atomically
+from harness.stored_json import read_document, sealed
+
+
+class _Answers(BaseModel, strict=True):
+    answers: dict[str, str]
 
 
 class Memo:
@@ -21,13 +26,9 @@ class Memo:
     def __init__(self, name: str) -> None:
         self._path = Path(platformdirs.user_cache_dir("harness")) / f"{name}.json"
         self._changed = False
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            known = {}
         self._known: dict[str, str] = {}
-        if isinstance(known, dict):
-            self._known = {key: value for key, value in known.items() if isinstance(value, str)}
+        with contextlib.suppress(FileNotFoundError, DamagedFileError):
+            self._known = dict(read_document(self._path, _Answers).answers)
 
     def get(self, key: str) -> str | None:
         return self._known.get(key)
@@ -38,6 +39,6 @@ class Memo:
 
     def save(self) -> None:
         if self._changed:
-            text = json.dumps(self._known)
+            text = sealed({"answers": self._known})
             with contextlib.suppress(HarnessError):
-                write_atomically(self._path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+                write_atomically(self._path, lambda temporary: temporary.write_bytes(text))

@@ -54,19 +54,25 @@ class LabelledText:
 
 
 def predict_with_baseline(
-    text: Texts, run: str, results: Path, include_path: Sequence[Path], reporter: Reporter
+    text: Texts,
+    run: str,
+    results: Path,
+    include_path: Sequence[Path],
+    reporter: Reporter,
+    trust_remote_code: bool = False,
 ) -> list[LabelledText]:
     """Label texts, or a file of them (``-``: standard input), with the trained baseline that ``run`` names.
 
     Args:
         run: ``RUN[:key=value,...]``.
+        trust_remote_code: whether Python code of its encoder may run.
 
     Raises:
         UsageError: there is no such run or baseline, or several.
         DataError: the text cannot be read, or a row does not fit the task.
     """
     found, narrowing = find_run(run, results, reporter.notice)
-    trained = find_baseline(found, narrowing, results, reporter)
+    trained = find_baseline(found, narrowing, results, reporter, trust_remote_code=trust_remote_code)
     known = trained.cell.signature
     task = Catalogue(SearchPath.default(include_path)).get(known["task"])
     if task.reading != known["task_reading"]:

@@ -171,7 +171,7 @@ class Scoring:
 
     def _round(self, requests: Requests, advance: Advance) -> npt.NDArray[np.float64]:
         # One process looks, so that all agree on what is missing while others may already be adding to the store.
-        looked_up = self._store.find(requests.keys) if self._processes.main else None
+        looked_up = self._store.find(requests.keys, requests.span_lengths) if self._processes.main else None
         found_at, found = cast("Found", self._processes.from_main(looked_up))
         stored = found_at >= 0
         sums = np.full(len(requests), np.nan)

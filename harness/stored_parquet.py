@@ -62,6 +62,16 @@ def read_table(
             raise DamagedFileError(path, f"cannot be read: {_first_line(error)}") from error
 
 
+def read_whole(path: Path, digest: str | None) -> pa.Table:
+    """Every column, as it is, of a file that this process wrote. Raises as ``read_table``."""
+    with opened(path, MOST_BYTES) as stream:
+        _check_digest(path, stream, digest)
+        try:
+            return pq.read_table(stream, partitioning=None, page_checksum_verification=True, use_threads=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DamagedFileError(path, f"cannot be read: {_first_line(error)}") from error
+
+
 def check_file(path: Path, digest: str | None) -> None:
     """See that a file is there and has its digest, as far as one is known. Raises as ``read_table``."""
     with opened(path, MOST_BYTES) as stream:

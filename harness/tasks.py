@@ -5,7 +5,6 @@ A task says where its rows come from and how to read them; it reads none itself,
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import regex
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from harness.errors import FileError, HarnessError, Problems, UsageError, suggest
+from harness.name_patterns import fitting
 from harness.records import MetricName, Role, RuleName, digest
 from harness.sandbox import Expression, compile_expression
 from harness.search_path import SearchPath
@@ -322,7 +322,7 @@ class Catalogue:
         """Tasks by name or shell pattern, in the order first named, each once."""
         chosen: dict[str, None] = {}
         for pattern in patterns:
-            matches = fnmatch.filter(self.names(), pattern) if any(c in pattern for c in "*?[") else [pattern]
+            matches = fitting(pattern, self.names()) if any(c in pattern for c in "*?[") else [pattern]
             if not matches:
                 raise UsageError(f"no task matches {pattern!r} (tasks: {', '.join(self.names())})")
             chosen.update(dict.fromkeys(matches))

@@ -6,9 +6,8 @@ not know of demonstrations, tokens or models.
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from harness.errors import FileError, Problems, TemplateError, UsageError, suggest
+from harness.name_patterns import fitting
 from harness.records import Example, digest
 from harness.sandbox import Expression, Slot, Text, compile_expression, compile_text
 from harness.search_path import SearchPath
@@ -326,15 +326,7 @@ def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all
         )
     chosen: set[str] = set()
     for pattern in wanted:
-        matches = (
-            set(found)
-            if pattern == "all"
-            else {
-                name
-                for name in found
-                if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.split("/")[1], pattern)
-            }
-        )
+        matches = set(found) if pattern == "all" else _matching(pattern, found)
         if not matches:
             stems = [name.split("/")[1] for name in found]
             others = [
@@ -346,6 +338,13 @@ def load_templates(task: Task, search: SearchPath, wanted: Sequence[str] = ("all
             )
         chosen |= matches
     return [load_template(found[name], task) for name in sorted(chosen)]
+
+
+def _matching(pattern: str, names: Iterable[str]) -> set[str]:
+    """The templates of that very name, with its folder or without, or else those that a pattern fits."""
+    both = {name: (name, name.split("/")[1]) for name in names}
+    exact = {name for name, spellings in both.items() if pattern in spellings}
+    return exact or {name for name, spellings in both.items() if fitting(pattern, spellings)}
 
 
 def _places(search: SearchPath) -> str:

@@ -7,19 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from harness.baselines.base import Baseline, Floats, Surroundings
 from harness.baselines.registry import METHODS
 from harness.baselines.texts import joined
 from harness.baselines.trained import TrainedCell, find_trained
 from harness.embeddings import Embedder
-from harness.errors import HarnessError, ModelError, UsageError, suggest
-from harness.models import ModelSpec, locate_model
+from harness.errors import DamagedFileError, HarnessError, ModelError, UsageError, suggest
+from harness.models import ModelSpec, TokenizerSource, locate_model
 from harness.progress import Reporter
 from harness.records import Example
 from harness.run_store import StoredRun
+from harness.strict_yaml import describe
 
 # What narrows a run to one trained cell, and the key of its signature.
 KEYS = {"task": "task", "method": "method", "labels_used": "labels_used", "model": "model", "seed": "demo_seed"}
+
+
+class _EncoderOptions(BaseModel, strict=True):
+    """What the options of a run say of its encoder."""
+
+    device: str = "auto"
+    tokenizer: TokenizerSource = "transformers"  # what earlier versions had
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +49,24 @@ class TrainedBaseline:
         return self.model.scores(joined(examples))
 
 
-def find_baseline(run: StoredRun, narrowing: str, results: Path, reporter: Reporter) -> TrainedBaseline:
+def find_baseline(
+    run: StoredRun, narrowing: str, results: Path, reporter: Reporter, *, trust_remote_code: bool
+) -> TrainedBaseline:
     """The one trained cell of a run that ``narrowing``, such as ``method=tfidf,seed=0``, leaves.
+
+    Args:
+        trust_remote_code: whether Python code of its encoder may run. That the run's did is no permission: the run may
+            be somebody else's.
 
     Raises:
         UsageError: no cell fits, or several do.
-        HarnessError: its files are gone or damaged.
+        HarnessError: its files are gone.
+        DamagedFileError: its files are damaged.
         ModelError: the encoder that it was trained on is not to be had, or is another now.
     """
     name = run.path.name
     wanted = dict(_pair(part, name) for part in narrowing.split(",") if part)
-    cells = [cell for cell in run.manifest["cells"] if cell["signature"].get("kind") == "baseline"]
+    cells = [cell for cell in run.manifest["cells"] if cell["signature"]["kind"] == "baseline"]
     if not cells:
         raise UsageError(f"--run {name}: holds no trained baseline; 'harness baseline' trains them")
     fitting = [
@@ -63,10 +81,14 @@ def find_baseline(run: StoredRun, narrowing: str, results: Path, reporter: Repor
             f"--run {name}: the trained model is not in {results / 'baselines' / fitting[0]['id']}; the command that"
             " made the run trains it again"
         )
-    method = METHODS[known.signature["method"]]
-    around = _surroundings(run.manifest, known.signature, results, reporter) if method.needs_encoder else Surroundings()
+    method = METHODS.get(known.signature["method"])
+    if method is None:
+        raise HarnessError(f"--run {name}: the method {known.signature['method']!r} is not one of {', '.join(METHODS)}")
+    around = Surroundings()
+    if method.needs_encoder:
+        around = _surroundings(run, known.signature, results, reporter, trust_remote_code)
     model = method.make(around)
-    model.load(known.folder)
+    known.load(model)
     return TrainedBaseline(known, model)
 
 
@@ -87,16 +109,28 @@ def _choices(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _surroundings(
-    manifest: Mapping[str, Any], signature: Mapping[str, Any], results: Path, reporter: Reporter
+    run: StoredRun, signature: Mapping[str, Any], results: Path, reporter: Reporter, trust_remote_code: bool
 ) -> Surroundings:
     """With the encoder of the run, if it is still the same."""
-    options = manifest["options"]
-    name = manifest["model"]["encoder"]["name"]
+    encoder = run.manifest["model"]["encoder"]
+    try:
+        options = _EncoderOptions.model_validate(run.manifest["options"])
+    except ValidationError as error:
+        problem = describe(_EncoderOptions, error.errors(include_url=False)[0])
+        raise DamagedFileError(run.path / "manifest.json", f"options: {problem}") from error
+    if encoder is None:
+        raise DamagedFileError(run.path / "manifest.json", "model: the key 'encoder' is missing")
+    name = encoder["name"]
+    if options.trust_remote_code and not trust_remote_code:
+        raise UsageError(
+            f"--run {run.path.name}: Python code that comes with the encoder {name} ran in its training;"
+            " --trust-remote-code lets it run again"
+        )
     spec = ModelSpec(
         name,
-        device=options["device"],
-        tokenizer=options.get("tokenizer", "transformers"),  # what earlier versions had
-        trust_remote_code=options["trust_remote_code"],
+        device=options.device,
+        tokenizer=options.tokenizer,
+        trust_remote_code=options.trust_remote_code,
     )
     embedder = Embedder(locate_model(spec), results, reporter)
     if METHODS[signature["method"]].fingerprint(embedder.fingerprint) != signature["model_fingerprint"]:

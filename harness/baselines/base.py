@@ -5,22 +5,16 @@ Fine-tuned networks join by the same contract. It knows no task, no file format 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
-from harness.files import write_atomically
-
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Arrays = Mapping[str, npt.NDArray[Any]]
 # Gives texts their vectors; shape [n texts, d].
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -31,6 +25,11 @@ class Baseline(Protocol):
     @property
     def parameters(self) -> int:
         """How many numbers were fitted to the labels (kNN: none; it keeps its examples)."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """How many labels it gives the log-probabilities of, once it is trained or loaded."""
         ...
 
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
@@ -54,7 +53,7 @@ class Baseline(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote. Raises HarnessError."""
+        """Read what ``save`` wrote. Raises DamagedFileError where it is anything else."""
         ...
 
 
@@ -81,31 +80,3 @@ def smoothed(log_probabilities: Floats, present: Ints, n_classes: int, n_labels:
     table = np.full((len(log_probabilities), n_classes), np.log(floor))
     table[:, present] = log_probabilities + np.log1p(-missing * floor)
     return table
-
-
-def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write an ``.npz`` whose arrays hold plain numbers alone. Raises HarnessError."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-
-    write_atomically(path, write)
-
-
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Raises HarnessError when the file is missing, damaged, or holds objects."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as parts:
-            return {name: parts[name] for name in parts.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise HarnessError(f"{path}: cannot be read: {error}") from error
-
-
-def text_array(value: object) -> npt.NDArray[np.uint8]:
-    """A JSON value as an array of bytes."""
-    return np.frombuffer(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), np.uint8)
-
-
-def array_text(array: npt.NDArray[np.uint8]) -> Any:
-    return json.loads(array.tobytes().decode("utf-8", "surrogatepass"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from harness.baselines.grid import PlannedBaseline
 from harness.baselines.registry import VERSION
 from harness.baselines.texts import joined
 from harness.baselines.trained import TrainedCell, cell_folder, store_trained
-from harness.errors import HarnessError
+from harness.errors import DamagedFileError
 from harness.peak_memory import Peak, peak_memory
+from harness.progress import Reporter
 from harness.records import Example, Prediction, Role, Status, digest
 from harness.run_store import Cell
 from harness.shots import GUARD
@@ -77,19 +77,23 @@ def finish_cell(
     known: TrainedCell | None,
     encoder: Encoder | None,
     results: Path,
+    reporter: Reporter,
 ) -> FinishedBaseline:
-    """Train and score one cell, or read what is stored of it."""
+    """Train and score one cell, or read what is stored of it; what is damaged is told of and trained again."""
     identity = Cell(digest(signature), signature)
     item_ids = [item.item_id for item in planned.items]
     around = Surroundings(encoder.vectors if encoder else None)
     model = planned.method.make(around)
     scores = None
     if known is not None:
-        with suppress(HarnessError):  # of a failing disk; it is trained again
+        try:
             scores = known.scores_of(item_ids)
             if scores is None:  # other items than before
-                model.load(known.folder)
+                known.load(model)
                 scores = model.scores(joined(planned.items))
+        except DamagedFileError as error:
+            reporter.notice(f"{error}; trained again")
+            model = planned.method.make(around)
         if scores is not None:
             predictions = predictions_of(planned.items, scores)
             return FinishedBaseline(planned, identity, predictions, known, True)

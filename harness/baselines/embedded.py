@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.baselines.base import Floats, Ints, Surroundings, read_arrays, write_arrays
+from harness.baselines.base import Floats, Ints, Surroundings
 from harness.baselines.choice import choose
 from harness.baselines.logistic import Logistic
+from harness.errors import HarnessError
+from harness.manifest import MOST_LABELS
+from harness.stored_arrays import read_arrays, write_arrays
 
 NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 DEFAULT_NEIGHBOURS = 9
@@ -37,6 +40,10 @@ class Neighbours:
         self._labels: Ints = np.zeros(0, np.int64)
         self._k, self._classes = 1, 0
 
+    @property
+    def classes(self) -> int:
+        return self._classes
+
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
         vectors = unit(self._embed(texts))
 
@@ -52,7 +59,8 @@ class Neighbours:
         return told
 
     def scores(self, texts: Sequence[str]) -> Floats:
-        near, likeness = nearest(unit(self._embed(texts)), self._vectors, self._k)
+        vectors = unit(_of_width(self._embed(texts), self._vectors.shape[1]))
+        near, likeness = nearest(vectors, self._vectors, self._k)
         return votes(self._labels[near], likeness, self._classes)
 
     def save(self, folder: Path) -> None:
@@ -62,8 +70,10 @@ class Neighbours:
 
     def load(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.npz")
-        self._vectors, self._labels = arrays["vectors"], arrays["labels"]
-        self._k, self._classes = (int(count) for count in arrays["counts"])
+        self._vectors = arrays.floats("vectors", None, None)
+        self._k, self._classes = map(int, arrays.integers("counts", 2, low=1, high=len(self._vectors) + MOST_LABELS))
+        arrays.require(self._k <= len(self._vectors), "counts tells of more neighbours than there are texts")
+        self._labels = arrays.integers("labels", len(self._vectors), low=0, high=self._classes - 1)
 
 
 class Probe:
@@ -84,6 +94,11 @@ class Probe:
         assert self._model is not None
         return self._model.parameters
 
+    @property
+    def classes(self) -> int:
+        assert self._model is not None
+        return self._model.n_classes
+
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
         vectors = unit(self._embed(texts))
 
@@ -100,7 +115,8 @@ class Probe:
 
     def scores(self, texts: Sequence[str]) -> Floats:
         assert self._model is not None
-        return self._model.log_probabilities((unit(self._embed(texts)) - self._mean) / self._scale)
+        vectors = unit(_of_width(self._embed(texts), len(self._mean)))
+        return self._model.log_probabilities((vectors - self._mean) / self._scale)
 
     def save(self, folder: Path) -> None:
         assert self._model is not None
@@ -110,7 +126,19 @@ class Probe:
 
     def load(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.npz")
-        self._mean, self._scale, self._model = arrays["mean"], float(arrays["scale"][0]), Logistic.of(arrays)
+        self._mean = arrays.floats("mean", None)
+        self._scale = float(arrays.floats("scale", 1)[0])
+        arrays.require(self._scale > 0, "scale is not above 0")
+        self._model = Logistic.of(arrays, len(self._mean))
+
+
+def _of_width(vectors: Any, width: int) -> Any:
+    """Vectors that must be as long as those that a model was trained on."""
+    if len(vectors) and vectors.shape[1] != width:
+        raise HarnessError(
+            f"the encoder gives vectors of {vectors.shape[1]} numbers, and the trained model takes {width}"
+        )
+    return vectors
 
 
 def spread(vectors: Floats) -> tuple[Floats, float]:

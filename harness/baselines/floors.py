@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.baselines.base import Floats, Ints, Surroundings, read_arrays, write_arrays
+from harness.baselines.base import Floats, Ints, Surroundings
+from harness.manifest import MOST_LABELS
 from harness.records import digest
+from harness.stored_arrays import read_arrays, write_arrays
 
 
 class Majority:
@@ -19,6 +21,10 @@ class Majority:
 
     def __init__(self, around: Surroundings) -> None:
         self._logs: Floats = np.zeros(0)
+
+    @property
+    def classes(self) -> int:
+        return len(self._logs)
 
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
         counts = np.bincount(labels, minlength=n_classes) + 1
@@ -32,7 +38,7 @@ class Majority:
         write_arrays(folder / "model.npz", {"logs": self._logs})
 
     def load(self, folder: Path) -> None:
-        self._logs = read_arrays(folder / "model.npz")["logs"]
+        self._logs = read_arrays(folder / "model.npz").floats("logs", None)
 
 
 class Chance:
@@ -46,6 +52,10 @@ class Chance:
 
     def __init__(self, around: Surroundings) -> None:
         self._classes, self._seed = 0, 0
+
+    @property
+    def classes(self) -> int:
+        return self._classes
 
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
         self._classes, self._seed = n_classes, seed
@@ -63,4 +73,5 @@ class Chance:
 
     def load(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.npz")
-        self._classes, self._seed = int(arrays["classes"]), int(arrays["seed"])
+        self._classes = int(arrays.integers("classes", low=1, high=MOST_LABELS))
+        self._seed = int(arrays.integers("seed"))

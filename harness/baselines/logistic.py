@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.baselines.base import Arrays, Floats, Ints, smoothed
+from harness.baselines.base import Floats, Ints, smoothed
+from harness.manifest import MOST_ITEMS, MOST_LABELS
+from harness.stored_arrays import StoredArrays
 
 # Newton's method reaches a gradient of TOLERANCE several times as fast as L-BFGS one of 1e-5, which can leave
 # log-probabilities a third off where the penalty is weak.
@@ -85,9 +87,14 @@ class Logistic:
         return {"weights": self.weights, "bias": self.bias, "present": self.present, "counts": counts}
 
     @classmethod
-    def of(cls, arrays: Arrays | Mapping[str, Any]) -> Logistic:
-        n_classes, n_labels = (int(count) for count in arrays["counts"])
-        return cls(arrays["weights"], arrays["bias"], arrays["present"], n_classes, n_labels)
+    def of(cls, arrays: StoredArrays, width: int) -> Logistic:
+        """The stored model of ``width`` features. Raises DamagedFileError."""
+        n_classes, n_labels = map(int, arrays.integers("counts", 2, low=1, high=MOST_ITEMS))
+        arrays.require(n_classes <= MOST_LABELS, "counts tells of too many classes")
+        present = arrays.integers("present", None, low=0, high=n_classes - 1)
+        arrays.require(len(present) and len(np.unique(present)) == len(present), "present names no label, or one twice")
+        weights, bias = arrays.floats("weights", width, len(present)), arrays.floats("bias", len(present))
+        return cls(weights, bias, present, n_classes, n_labels)
 
 
 def _basis(features: Any) -> Floats:

@@ -19,8 +19,8 @@ from harness.baselines.encoder import Encoder
 from harness.baselines.grid import PlannedBaseline, plan_baselines
 from harness.baselines.options import BaselineOptions
 from harness.baselines.texts import joined
-from harness.baselines.trained import find_trained
-from harness.errors import HarnessError
+from harness.baselines.trained import TrainedCell, find_trained
+from harness.errors import DamagedFileError, HarnessError
 from harness.progress import QuietReporter, Reporter, duration
 from harness.records import digest
 from harness.run_store import Manifest, RunFolder
@@ -83,7 +83,7 @@ def _finish(
     manifest: Manifest,
 ) -> list[FinishedBaseline]:
     signatures = [signature_of(cell, encoder, options.split) for cell in cells]
-    known = [find_trained(options.results, digest(signature)) for signature in signatures]
+    known = [_known(options.results, digest(signature), reporter) for signature in signatures]
     if encoder is not None:
         begin = time.monotonic()
         needed = {
@@ -100,7 +100,7 @@ def _finish(
     with reporter.track("training", len(cells), "cells") as advance:
         for cell, signature, found in zip(cells, signatures, known, strict=True):
             interrupts.check()
-            finished.append(finish_cell(cell, signature, found, encoder, options.results))
+            finished.append(finish_cell(cell, signature, found, encoder, options.results, reporter))
             advance(1)
     reused = sum(one.reused for one in finished)
     if reused:
@@ -109,6 +109,15 @@ def _finish(
         count = len(finished) - reused
         reporter.remark(f"{count} cell{'s' * (count > 1)} trained and scored in {duration(time.monotonic() - begin)}")
     return finished
+
+
+def _known(results: Path, cell_id: str, reporter: Reporter) -> TrainedCell | None:
+    """The trained cell of that id, if it is there and whole."""
+    try:
+        return find_trained(results, cell_id)
+    except DamagedFileError as error:
+        reporter.notice(f"{error}; trained again")
+        return None
 
 
 def _told(one: FinishedBaseline) -> dict[str, Any]:

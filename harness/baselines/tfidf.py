@@ -12,17 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.baselines.base import (
-    Floats,
-    Ints,
-    Surroundings,
-    array_text,
-    read_arrays,
-    text_array,
-    write_arrays,
-)
+from harness.baselines.base import Floats, Ints, Surroundings
 from harness.baselines.choice import choose
 from harness.baselines.logistic import Logistic
+from harness.stored_arrays import StoredArrays, read_arrays, text_array, write_arrays
 from harness.words import folded, has_spaces, words
 
 # Blocks of features: (analyzer, shortest, longest n-gram), as of scikit-learn's vectorizers.
@@ -45,6 +38,11 @@ class Tfidf:
     def parameters(self) -> int:
         assert self._model is not None
         return self._model.parameters
+
+    @property
+    def classes(self) -> int:
+        assert self._model is not None
+        return self._model.n_classes
 
     def fit(self, texts: Sequence[str], labels: Ints, n_classes: int, seed: int) -> Mapping[str, Any]:
         shapes = shapes_for(texts)
@@ -76,12 +74,10 @@ class Tfidf:
 
     def load(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.npz")
-        self._model = Logistic.of(arrays)
         self._blocks = []
         while f"idf{len(self._blocks)}" in arrays:
-            number = len(self._blocks)
-            known = array_text(arrays[f"terms{number}"])
-            self._blocks.append(_Block(*known["shape"], terms=known["terms"], idf=arrays[f"idf{number}"]))
+            self._blocks.append(_Block.of(arrays, len(self._blocks)))
+        self._model = Logistic.of(arrays, sum(len(block.terms) for block in self._blocks))
 
 
 def shapes_for(texts: Sequence[str]) -> Sequence[tuple[str, int, int]]:
@@ -102,6 +98,18 @@ class _Block:
         self.shape = (kind, low, high)
         self.terms = list(terms)
         self.idf = np.zeros(0) if idf is None else idf
+
+    @classmethod
+    def of(cls, arrays: StoredArrays, number: int) -> _Block:
+        """The ``number``-th of a stored model. Raises DamagedFileError."""
+        known = arrays.text(f"terms{number}")
+        whole = isinstance(known, dict) and {"shape", "terms"} <= known.keys()
+        shapes = [list(shape) for shape in (*SPACED, *UNSPACED)]
+        arrays.require(whole and known["shape"] in shapes, f"terms{number} tells of no features that there are")
+        terms = known["terms"]
+        texts = isinstance(terms, list) and all(isinstance(term, str) for term in terms)
+        arrays.require(texts and len(set(terms)) == len(terms), f"terms{number} holds what is no term, or one twice")
+        return cls(*known["shape"], terms=terms, idf=arrays.floats(f"idf{number}", len(terms)))
 
     def learn(self, texts: Sequence[str]) -> Any:
         """Fix the vocabulary and the inverse document frequencies; gives the counts, sparse [n, terms]."""

@@ -208,12 +208,13 @@ def predict_command(text: str, run: str | None, format_: str, **typed: Any) -> N
     values = {key: value for key, value in typed.items() if value not in (None, ())}
     reporter = console_reporter()
     if run is not None:
-        superfluous = sorted(values.keys() - {"results", "include_path"})
+        superfluous = sorted(values.keys() - {"results", "include_path", "trust_remote_code"})
         if superfluous:
             name = superfluous[0].rstrip("s" * (superfluous[0] in ("tasks", "prompts", "demo_seeds"))).replace("_", "-")
             raise UsageError(f"--run {run}: names all that is needed; leave out --{name}")
         folder = values.get("results", Path("results"))
-        found = predict_with_baseline(text, run, folder, values.get("include_path", ()), reporter)
+        trusted = bool(values.get("trust_remote_code"))
+        found = predict_with_baseline(text, run, folder, values.get("include_path", ()), reporter, trusted)
     elif "tasks" not in values:
         raise UsageError("name a trained baseline with --run, or a prompt with --task")
     else:
