@@ -188,9 +188,14 @@ class _Prompts:
 
 
 def _options(run: StoredRun, signature: Mapping[str, Any]) -> RunOptions | BaselineOptions:
-    """The options of the run, for the split of that cell: a choice among prompts reports on another than it tries."""
+    """The options of the run, for the split of that cell: a choice among prompts reports on another than it tries.
+
+    That a run let a model's own code run is no permission: the run may be somebody else's.
+    """
     kind = RunOptions if signature["kind"] == "prompt" else BaselineOptions
-    return kind.read(run.manifest["options"]).model_copy(update={"split": signature["role"]})
+    return kind.read(run.manifest["options"]).model_copy(
+        update={"split": signature["role"], "trust_remote_code": False}
+    )
 
 
 def _changed(cell: PlannedCell, signature: Mapping[str, Any]) -> str | None:

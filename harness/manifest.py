@@ -138,6 +138,8 @@ class ModelRecord(_Stored):
     """The model of a run, or the methods of baselines."""
 
     name: Text | None = None
+    fingerprint: Hex | None = None
+    dtype: Annotated[str, Field(pattern=r"^\w{1,20}$")] | None = None
     encoder: EncoderRecord | None = None
 
 

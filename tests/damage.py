@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,19 @@ def _mutated(document: Any, path: tuple[Any, ...], kind: str) -> Any:
     return changed
 
 
-def flipped(path: Path, *, most: int | None = None, seed: int = 0) -> Iterator[tuple[int, int]]:
-    """Change one byte of a file at a time, and put the whole back at the end; gives where, and with what it differs."""
+def flipped(
+    path: Path, *, most: int | None = None, places: Sequence[int] | None = None, seed: int = 0
+) -> Iterator[tuple[int, int]]:
+    """Change one byte of a file at a time, and put the whole back at the end; gives where, and with what it differs.
+
+    Args:
+        most: how many bytes, drawn evenly from ``places``; by default all of them.
+    """
     whole = path.read_bytes()
     generator = random.Random(seed)
-    places = range(len(whole)) if most is None or most >= len(whole) else generator.sample(range(len(whole)), most)
+    places = range(len(whole)) if places is None else places
+    if most is not None and most < len(places):
+        places = generator.sample(places, most)
     try:
         for place in places:
             bits = generator.choice([1, 0x10, 0x20, 0x80, generator.randrange(1, 256)])
