@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -288,9 +288,9 @@ def test_readers_never_miss_a_score_while_writers_add_and_merge(store: ScoreStor
 # Files that are not as they should be
 
 
-def _full_disk(table: pa.Table, path: Path, **more: Any) -> None:
-    Path(path).write_bytes(b"PAR1 and half a page")
-    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+def _full_disk(table: pa.Table, stream: BinaryIO, **more: Any) -> None:
+    stream.write(b"PAR1 and half a page")
+    raise OSError(errno.ENOSPC, "No space left on device", str(stream.name))
 
 
 def _truncated(path: Path) -> None:
