@@ -602,10 +602,10 @@ def test_disk_that_fills_up_when_scores_are_in_keeps_them(
 ) -> None:
     write = pq.write_table
 
-    def first_only(table: Any, path: Path, **more: Any) -> None:
-        if "scores" not in Path(path).parts:
-            _full_disk(path)
-        write(table, path, **more)
+    def first_only(table: Any, where: Any, **more: Any) -> None:  # a path, or a file that is open
+        if "scores" not in (where if isinstance(where, Path) else Path(where.name)).parts:
+            _full_disk(where)
+        write(table, where, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(pq, "write_table", first_only)
