@@ -38,7 +38,7 @@ class SetAside:
     def __call__(self, line: str) -> None:
         if line not in self.lines:
             self.lines.append(line)
-            click.echo(visible(line), err=True)
+            click.echo(one_line(line), err=True)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
