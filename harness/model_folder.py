@@ -117,7 +117,7 @@ def check_files(folder: Path) -> None:
     for count, path in enumerate(_entries(folder)):
         if count >= _MOST_ENTRIES:
             raise ModelError(f"{folder}: not a model folder: it holds more than {_MOST_ENTRIES:,} files")
-        wrong = _wrong(path)
+        wrong = _wrong(path, opened=path.parent == folder and path.name.endswith(_READ))
         if wrong:
             raise ModelError(f"{path}: {wrong}")
 
@@ -133,18 +133,18 @@ def _entries(folder: Path) -> Iterator[Path]:
         raise ModelError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
 
 
-def _wrong(path: Path) -> str | None:
-    """Why a file cannot be opened; None where it can, or is not of a kind that is."""
-    wanted = path.name.endswith(_READ)
+def _wrong(path: Path, *, opened: bool) -> str | None:
+    """Why a file cannot be opened; None where it can. One that is not ``opened`` by its name may be what it likes but a
+    pipe or its like."""
     try:
         status = path.stat()
     except OSError as error:
-        return f"is a link to nothing ({error.strerror})" if wanted else None
+        return f"is a link to nothing ({error.strerror})" if opened else None
     if stat.S_ISDIR(status.st_mode):
-        return "is a folder, where a file is expected" if wanted else None
+        return "is a folder, where a file is expected" if opened else None
     if not stat.S_ISREG(status.st_mode):
         return "is no regular file (a pipe, a socket or a device), and is not opened"
-    if not wanted:
+    if not opened:
         return None
     if not status.st_size and path.suffix not in (".txt", ".py"):
         return "is empty"

@@ -50,7 +50,8 @@ class QuietReporter:
         self.notices: list[str] = []
 
     def notice(self, text: str) -> None:
-        self.notices.append(text)
+        if text not in self.notices:  # a model that is also the encoder has the same to tell twice
+            self.notices.append(text)
 
     def remark(self, text: str) -> None:
         pass
@@ -85,8 +86,9 @@ class ConsoleReporter(QuietReporter):
         self._bars: Progress | None = None  # of all stages that are open, one inside another
 
     def notice(self, text: str) -> None:
+        if text not in self.notices:
+            self.remark(text)
         super().notice(text)
-        self.remark(text)
 
     def remark(self, text: str) -> None:
         self.console.print(visible(text), style="dim", markup=False, highlight=False, soft_wrap=True)

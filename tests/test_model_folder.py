@@ -141,6 +141,13 @@ def test_nor_are_others_opened_in_the_folders_of_an_encoder_s_steps(model: Path)
         check_files(model)
 
 
+def test_what_a_folder_below_holds_is_its_own_affair(model: Path) -> None:
+    for name in ("checkpoint-5/trainer_state.json", "runs/events.bin"):
+        write(name, "")(model)
+    (model / "checkpoint-5" / "optimizer.bin").symlink_to("absent")
+    assert use(model) == []
+
+
 def _sparse(folder: Path) -> None:
     header = json.dumps({"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}).encode()
     path = folder / "model.safetensors"

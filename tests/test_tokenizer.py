@@ -283,6 +283,36 @@ def test_the_option_is_one_of_python(project: Project, rebuilt: Path) -> None:
     assert "used as transformers has it" in found.notices[0]
 
 
+def test_a_model_that_is_also_the_encoder_is_told_of_once(harness: Commands, project: Project, rebuilt: Path) -> None:
+    common = ("--tasks", "mood", "--data-dir", "data", "--prompts", "plain", "--limit", "2")
+    told = harness.ok("run", *common, "--model", rebuilt, "--shots", "1", "--demos", "knn").err
+    assert told.count("transformers reads its tokenizer as GPT2Tokenizer") == 1
+
+
+def test_baselines_have_the_option_for_their_encoder(harness: Commands, project: Project, rebuilt: Path) -> None:
+    common = (
+        "--tasks",
+        "mood",
+        "--data-dir",
+        "data",
+        "--methods",
+        "knn",
+        "--sizes",
+        "8",
+        "--seeds",
+        "0",
+        "--limit",
+        "4",
+    )
+    for source, used in (("file", "tokenizer.json is used"), ("transformers", "used as transformers has it")):
+        assert used in harness.ok("baseline", *common, "--encoder", rebuilt, "--tokenizer", source).err
+    runs = [json.loads(path.read_text()) for path in sorted(Path("results/runs").glob("*/manifest.json"))]
+    assert len({run["cells"][0]["signature"]["model_fingerprint"] for run in runs}) == 2
+    Path("new.txt").write_text("The film was good.\n")
+    for run in runs:
+        assert "used" in harness.ok("predict", "new.txt", "--run", run["id"]).err
+
+
 def test_a_trial_is_remembered(saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = saved(unigram(), tokenizer_class="PreTrainedTokenizerFast")
     load_tokenizer(files(folder), print)
