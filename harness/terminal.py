@@ -4,11 +4,13 @@ from __future__ import annotations
 
 # C0 controls and DEL as their pictures, C1 controls (which some terminals obey, too) as the replacement character.
 _PICTURES = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+# Of a file's name that is not UTF-8, Python makes halves of characters, which no output takes.
+_PICTURES |= {code: f"\\u{code:x}" for code in range(0xD800, 0xE000)}
 _PICTURES |= {0x7F: "␡"} | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
 
 
 def visible(text: str) -> str:
-    """The text with every control character but tab and newline as a character that can be seen."""
+    """The text with every control character but tab and newline, and every half of one, as what can be seen."""
     return text.translate(_PICTURES)
 
 

@@ -62,9 +62,9 @@ def run_command(
     found = board(read_cells([stored_run(finished.path)]), by=part)
     print_rows(found.rows, chosen, found.findings, told=reporter.notices, all_notices=all_notices)
     if chosen == "table":
-        click.echo(f"\nstored in {finished.path}", err=True)
+        click.echo(visible(f"\nstored in {finished.path}"), err=True)
         told_of = [cell.cell.signature for cell in finished.cells if cell.cell.signature["control"] is None]
-        click.echo(f"next, see what the model saw: {_show_command(told_of[-1], values)}", err=True)
+        click.echo(visible(f"next, see what the model saw: {_show_command(told_of[-1], values)}"), err=True)
 
 
 # Options of a run that decide what a prompt is, or where it comes from.

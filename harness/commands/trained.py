@@ -68,7 +68,7 @@ def baseline_command(format_: str | None, as_json: bool, all_notices: bool, **ty
     rows = summarise(read_cells([stored_run(finished.path)]))
     print_rows(rows, chosen, findings(rows), told=reporter.notices, all_notices=all_notices)
     if chosen == "table":
-        click.echo(f"\nstored in {finished.path}; beside prompts: harness leaderboard", err=True)
+        click.echo(visible(f"\nstored in {finished.path}; beside prompts: harness leaderboard"), err=True)
 
 
 @click.command("breakeven")
