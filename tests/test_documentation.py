@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Commands
-from conftest import ROOT
+from conftest import ROOT, Project
 
 from harness.cli import cli
 
@@ -230,13 +230,36 @@ def test_the_python_of_a_page_runs(page: str) -> None:
             exec(compile(code, f"{page}:{block.line}", "exec"), names)  # noqa: S102 - our own pages
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_the_hint_after_a_run_shows_a_prompt_that_was_run(project: Project, tiny_gpt2: Path, harness: Commands) -> None:
+    folder = project.root / "a folder"
+    (project.root / "data").rename(folder)
+    given = ["--tasks", "mood", "--prompts", "terse", "--shots", "2", "--demo-seeds", "1", "--demos", "balanced"]
+    done = harness.ok("run", *given, "--model", tiny_gpt2, "--data-dir", folder)
+    hint = shlex.split(done.err.rpartition("next, see what the model saw: harness ")[2].splitlines()[0])
+    shown = harness.ok(*hint).out
+    assert shown.startswith("mood/terse, item 0 of 20 (")
+    assert "2 demonstrations (balanced, seed 1)" in shown
+    assert "tokens with the right answer" in shown  # of the model that was used
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_predict_takes_plain_where_no_prompt_is_named(project: Project, tiny_gpt2: Path, harness: Commands) -> None:
+    project.write("new.jsonl", '{"text": "The room was dull."}\n')
+    given = ["predict", "new.jsonl", "--task", "mood", "--model", tiny_gpt2, "--data-dir", "data"]
+    assert harness.ok(*given).out == harness.ok(*given, "--prompt", "plain").out
+    assert harness.ok(*given).out != harness.ok(*given, "--prompt", "terse").out
+
+
 # What is shown is what comes out
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread", "reader")
-def test_the_main_job_prints_what_readme_shows(harness: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HARNESS_DATA_DIR")
+@pytest.mark.usefixtures("one_thread")
+def test_the_main_job_prints_what_readme_shows(
+    harness: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     command, shown = next(
         pair for block in blocks("README.md") for pair in block.transcript if "--data sample" in pair[0]
     )
@@ -249,10 +272,17 @@ def test_the_main_job_prints_what_readme_shows(harness: Commands, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_show_prints_what_readme_shows(reader: Path, harness: Commands, stories_model: Path) -> None:
+def test_show_prints_what_readme_shows(ready: Path, reader: Path, harness: Commands, stories_model: Path) -> None:
     command, shown = next(pair for block in blocks("README.md") for pair in block.transcript if "show mood" in pair[0])
+    (reader / "data").unlink()  # the one with a pool that is large enough for a run
+    for name in ("train", "test"):
+        path = reader / "data/mood" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = (ready / "data/mood" / f"{name}.jsonl").read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[: 1 if name == "train" else None]))
     done = harness.ok(*shlex.split(command.removeprefix("harness ").replace("$MODEL", str(stories_model))))
-    assert done.out.rstrip("\n") == shown.rstrip("\n")
+    ours, theirs = ([line.rstrip() for line in text.rstrip().split("\n")] for text in (done.out, shown))
+    assert ours == theirs
 
 
 def told(text: str) -> list[str]:
