@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -211,3 +212,27 @@ class Project:
             if change is not None:
                 change(row)
         return self.write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="session")
+def kept_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs ``results`` keeps them for the others."""
+    return tmp_path_factory.mktemp("kept") / "results"
+
+
+@pytest.fixture
+def results(harness: Commands, project: Project, kept_results: Path, tiny_gpt2: Path) -> Path:
+    """A results folder with a run of no shots, one of two, one of permuted orders, and trained baselines."""
+    from damage import MOOD, ORDERS
+
+    project.write("tasks/mood.yaml", MOOD_TASK.replace("report: test", "select: 'train[-6:]', report: test"))
+    folder = Path("results")
+    if not kept_results.exists():
+        for options in (("--shots", "0"), ("--shots", "2", "--limit", "10"), ORDERS):
+            harness.ok("run", *MOOD, "--model", tiny_gpt2, *options)
+        harness.ok("baseline", *MOOD, "--methods", "majority,random,tfidf,knn,probe", "--sizes", "16", "--seeds", "0,1",
+                   "--encoder", tiny_gpt2)  # fmt: skip
+        shutil.copytree(folder, kept_results)
+    else:
+        shutil.copytree(kept_results, folder)
+    return folder

@@ -1,13 +1,24 @@
-"""Ways to damage a stored file: mutations of a JSON document, key path by key path, and flipped bytes."""
+"""Ways to damage stored files (mutations of a JSON document, key path by key path, flipped bytes, other kinds of
+files), and how tests look at what is left."""
 
 from __future__ import annotations
 
 import copy
+import json
+import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from commands import Outcome
+
+from harness.errors import DamagedFileError
+from harness.run_store import stored_runs
+
+MOOD = ("--tasks", "mood", "--data-dir", "data")
+ORDERS = ("--prompts", "plain", "--shots", "3", "--split", "select", "--demo-order", "permuted:3")
+CHOSEN = ("--prompts", "plain", "--shots", "3", "--limit", "1", "--demo-order", "entropy")
 # What stands in a value's place. NaN is what Python writes for it.
 STAND_INS: dict[str, Any] = {
     "null": None,
@@ -78,3 +89,93 @@ def flipped(
             yield place, bits
     finally:
         path.write_bytes(whole)
+
+
+def fuzz_bytes(path: Path, read: Callable[[], Any], most: int | None, places: range | None = None) -> None:
+    """Flip bytes of a file: what is read is as before, or it is told that it is not."""
+    before, refused, tried = read(), 0, 0
+    for place, bits in flipped(path, most=most, places=places):
+        tried += 1
+        try:
+            found = read()
+        except DamagedFileError:
+            refused += 1
+        else:
+            assert found == before, (path, place, bits)
+    assert read() == before
+    assert refused > 0.9 * tried
+
+
+# Other kinds of files
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_to(target: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.unlink()
+        path.symlink_to(target)
+
+    return damage
+
+
+def folder_there(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(2**36)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "text": lambda path: path.write_text("PAR1 {} PK"),
+    "pipe": fifo,
+    "endless": link_to("/dev/zero"),
+    "loop": link_to("loop"),
+    "folder": folder_there,
+    "without end": sparse,
+}
+
+
+# What is left
+
+
+def folders(results: Path) -> list[Path]:
+    """Of runs, oldest first: no shots, two shots, permuted orders, baselines."""
+    return [run.path for run in stored_runs(results)]
+
+
+def write(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def without_digest(path: Path) -> Any:
+    """A document as an earlier version, or a hand, would have it."""
+    document = json.loads(path.read_text())
+    for key in ("digest", "files"):
+        document.pop(key, None)
+    return document
+
+
+def rows(done: Outcome) -> list[dict[str, Any]]:
+    return json.loads(done.out)["rows"]  # type: ignore[no-any-return]
+
+
+def own(found: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+    """Rows with these values, without what compares them with others."""
+    kept = [row for row in found if all(row[key] == value for key, value in wanted.items())]
+    return [{key: value for key, value in row.items() if key != "best_baseline"} for row in kept]
+
+
+def in_order(done: Outcome) -> None:
+    assert done.status in (0, 1, 2)
+    assert "Traceback" not in done.err
+    assert "Warning" not in done.err
