@@ -42,9 +42,13 @@ RUN_FILES = ["manifest.json", "predictions.parquet", "candidates.parquet"]
 
 
 def run_reader(victim: Path) -> Callable[[], Any]:
+    wanted = stored_run(victim).manifest.keys()
+
     def read() -> Any:
         run = stored_run(victim)
-        return run.manifest, run.predictions().to_pydict(), run.candidates().to_pydict()
+        # Where the key "digest" itself is hit, all else is as it was, and one key more is there that nobody reads.
+        known = {key: value for key, value in run.manifest.items() if key in wanted}
+        return known, run.predictions().to_pydict(), run.candidates().to_pydict()
 
     return read
 
