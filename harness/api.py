@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api_results import Choice, Comparison, Labels, Leaderboard, PromptView, Result, Worth
 from harness.baselines import BaselineOptions, run_baselines
-from harness.breakeven import Monotone, Wanted, read, read_csv, shot_numbers
+from harness.breakeven import Monotone, Over, Wanted, read, read_csv, shot_numbers
 from harness.breakeven import selection_labels as labels_of_selection
 from harness.compare import pairs, read_side
 from harness.errors import HarnessError, UsageError
-from harness.options import RunOptions, listed
+from harness.options import RunOptions, at_least, listed
 from harness.predict import Texts, predict_with_baseline, predict_with_prompt
 from harness.preview import preview
 from harness.progress import Reporter, default_reporter
@@ -86,9 +86,8 @@ def select(*, budget: int, reporter: Reporter | None = None, **options: Any) -> 
     Raises:
         HarnessError: any mistake in the options, files or data, with one clear line.
     """
-    if budget < 1:
-        raise UsageError(f"--budget {budget}: must be 1 or more")
-    found = choose_prompt(RunOptions.read(options), budget, reporter or default_reporter())
+    runs = at_least("budget", budget, 1)
+    found = choose_prompt(RunOptions.read(options), runs, reporter or default_reporter())
     return Choice(found, _result(found.report.path))
 
 
@@ -108,10 +107,12 @@ def leaderboard(
     ``older`` asks for all. ``leaderboard().by("prompt")`` takes rows apart.
 
     Raises:
-        HarnessError: nothing stored has such a name.
+        HarnessError: nothing is stored there, or nothing of such a name.
     """
     damaged: list[str] = []
     found = stored_runs(Path(results), damaged.append)
+    if not found:
+        raise HarnessError(f"{results}: holds no run; 'harness run' or 'harness baseline' makes one")
     numbers = shot_numbers([str(number) for number in listed(shots)])
     wanted = Filters(listed(model), numbers, listed(prompts), listed(status), older)
     return Leaderboard(found, listed(tasks), damaged, wanted)
@@ -146,6 +147,7 @@ def breakeven(
     selection_labels: int | str | None = None,
     development_labels: int = 0,
     monotone: Monotone = "isotonic",
+    curve: Over = "mean",
     csv: Path | str | None = None,
     price_per_million_tokens: float | None = None,
     price_per_hour: float | None = None,
@@ -161,8 +163,9 @@ def breakeven(
         prompt=prompt,
         shots=shot_numbers([str(number) for number in listed(shots)]),
         selection_labels=labels_of_selection(None if selection_labels is None else str(selection_labels)),
-        development_labels=development_labels,
+        development_labels=at_least("development-labels", development_labels, 0),
         monotone=monotone,
+        curve=curve,
         price_per_million_tokens=price_per_million_tokens,
         price_per_hour=price_per_hour,
     )

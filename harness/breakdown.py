@@ -6,7 +6,7 @@ It reads no more than the cells of the rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -15,12 +15,20 @@ import numpy as np
 from harness.cell_results import ROW_KEY, CellResult
 from harness.errors import HarnessError, UsageError, suggest
 from harness.records import digest
-from harness.statistics import LEVEL, standard_error
 from harness.summary import By, MetricSummary, Row, beside_baselines, ranked, row_of
 
 NAMES: Sequence[By] = get_args(By)
 # What tasks of one domain need not share to be averaged.
 _OF_TASKS = {"task", "task_reading", "data_hash", "pool_hash", "split", "demo_guard", "rule"}
+_NAMES_OF_TASKS = {"task", "split", "rule"}
+# What keeps rows of one task apart, which would otherwise count it several times.
+_APART: Sequence[Callable[[Row], object]] = (
+    lambda row: row.signature["rule"],
+    lambda row: row.chosen,
+    lambda row: row.signature["split"],
+    lambda row: row.n,
+    lambda row: [row.items_hash, *(row.signature[key] for key in ROW_KEY)],
+)
 
 
 def by_name(text: str) -> By:
@@ -116,36 +124,69 @@ def _by_domain(rows: Sequence[Row]) -> list[Row]:
         domain = row.cells[0].domain or "unknown"
         known = [row.signature[key] for key in ROW_KEY if key not in _OF_TASKS]
         groups.setdefault(digest([domain, row.status, known]), []).append(row)
-    return ranked(_mean_of_tasks(group) for group in groups.values())
+    return ranked(_mean_of_tasks(part) for group in groups.values() for part in _once_each(group))
+
+
+def _once_each(rows: Sequence[Row], apart: Sequence[Callable[[Row], object]] = _APART) -> list[list[Row]]:
+    """The rows in as few groups as it takes for no task to be in one twice."""
+    if not apart or len({row.task_label for row in rows}) == len(rows):
+        return [list(rows)]
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(digest(apart[0](row)), []).append(row)
+    return [found for part in parts.values() for found in _once_each(part, apart[1:])]
 
 
 def _mean_of_tasks(rows: Sequence[Row]) -> Row:
     """One row for several tasks, whose accuracy is the mean of theirs; the interval is of items, tasks are given."""
-    from scipy import stats
-
     domain = rows[0].cells[0].domain or "unknown"
-    means = [float(row.item_accuracy.mean()) for row in rows]
-    error = math.sqrt(sum(standard_error(row.item_accuracy, row.clusters) ** 2 for row in rows)) / len(rows)
-    tasks = [row.task_label for row in rows]
-    one = rows[0]
     if len(rows) == 1:
-        return replace(one, part=("domain", domain))
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
-    worst, best = int(np.argmin(means)), int(np.argmax(means))
-    mean = float(np.mean(means))
-    ends = (mean - half, mean + half) if math.isnan(half) else (max(0.0, mean - half), min(1.0, mean + half))
-    accuracy = MetricSummary(mean, *ends, means[worst], means[best], tasks[worst], tasks[best])
-    items = np.concatenate([row.item_accuracy / len(rows) * sum(r.n for r in rows) / row.n for row in rows])
+        return replace(rows[0], part=("domain", domain))
+    total = sum(row.n for row in rows)
     return replace(
-        one,
-        signature={**one.signature, "task": ", ".join(sorted({str(row.signature["task"]) for row in rows}))},
+        rows[0],
+        signature=_common_signature(rows),
         items_hash=digest([row.items_hash for row in rows]),
-        n=sum(row.n for row in rows),
-        metrics={"accuracy": accuracy},
+        n=total,
+        templates=sum(row.templates for row in rows),
+        seeds=max(row.seeds for row in rows),
+        orders=max(row.orders for row in rows),
+        metrics={"accuracy": _mean_accuracy(rows)},
         primary="accuracy",
         item_ids=[item for row in rows for item in row.item_ids],
-        item_accuracy=items,
+        item_accuracy=np.concatenate([row.item_accuracy * total / (len(rows) * row.n) for row in rows]),
+        cells=[cell for row in rows for cell in row.cells],
         clusters=None,
+        labels=(),
+        gold_share=(),
+        predicted_share=(),
+        ties=sum(row.ties for row in rows),
+        too_long=sum(row.too_long for row in rows),
+        shortened=sum(row.shortened for row in rows),
+        close=sum(row.close for row in rows),
+        predictions=sum(row.predictions for row in rows),
         part=("domain", domain),
         best_baseline=None,
     )
+
+
+def _common_signature(rows: Sequence[Row]) -> dict[str, object]:
+    """What the rows share; names in which they differ are listed, hashes are left out."""
+    found: dict[str, object] = dict(rows[0].signature)
+    for key in _OF_TASKS:
+        values = {row.signature[key] for row in rows}
+        if len(values) > 1:
+            found[key] = ", ".join(sorted(map(str, values))) if key in _NAMES_OF_TASKS else None
+    return found
+
+
+def _mean_accuracy(rows: Sequence[Row]) -> MetricSummary:
+    """Its interval puts those of the tasks together (MOVER, Zou and Donner 2008): each end is as far from the mean as
+    the tasks' own ends, squared and summed, say; so a task without a mistake still adds to it."""
+    known = [row.metrics["accuracy"] for row in rows]
+    tasks = [row.task_label for row in rows]
+    means = [one.mean for one in known]
+    mean = float(np.mean(means))
+    below, above = (math.hypot(*(getattr(one, end) - one.mean for one in known)) / len(rows) for end in ("low", "high"))
+    worst, best = int(np.argmin(means)), int(np.argmax(means))
+    return MetricSummary(mean, mean - below, mean + above, means[worst], means[best], tasks[worst], tasks[best])

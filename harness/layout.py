@@ -186,7 +186,7 @@ def fit(table: Table[R], width: int | None) -> Fitted[R]:
     What all rows share goes below the table. Where that is too wide, in this order until it fits: names are shortened
     to ``COMFORTABLE`` cells; more of what all rows share goes below; columns are left out by their ``fold``; settings
     share one column; names are shortened to ``SCANT`` cells; lists are broken at commas. What still finds place after
-    that comes back.
+    that comes back: columns, then more of the names.
     """
     found = _below(Fitted(table), "always")
     if width is None or found.total <= width:
@@ -212,6 +212,20 @@ def fit(table: Table[R], width: int | None) -> Fitted[R]:
         more = _with(found, column, table)
         if more.total <= width:
             found = more
+    return _longer_names(found, width)
+
+
+def _longer_names(found: Fitted[R], width: int) -> Fitted[R]:
+    """With names as long as there is place for."""
+    names = [column for column in found.table.columns if column.gives == "name"]
+    fits, too_long = found.narrow or 0, 1 + max(map(replace(found, narrow=None).width, names), default=0)
+    while found.total <= width and fits + 1 < too_long:
+        middle = (fits + too_long) // 2
+        more = replace(found, narrow=middle)
+        if more.total <= width:
+            found, fits = more, middle
+        else:
+            too_long = middle
     return found
 
 

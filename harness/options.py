@@ -41,6 +41,18 @@ def integer(part: object) -> object:
     return operator.index(part) if hasattr(part, "__index__") and not isinstance(part, bool) else part
 
 
+def at_least(option: str, value: object, least: int) -> int:
+    """A whole number given for an option of that name, or text of its digits.
+
+    Raises:
+        UsageError: it is none, or a smaller one.
+    """
+    number = integer(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise UsageError(f"--{option}: must be a whole number of at least {least}, not {value!r}")
+    return number
+
+
 def _expanded(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str | Path) else value
 
@@ -63,9 +75,14 @@ def _known(pattern: str, choices: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _text_of_path(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
 _DEMOS = [name for name in STRATEGIES if name != "file"]
 
 Folder = Annotated[Path, BeforeValidator(_expanded)]
+PathOrId = Annotated[str, BeforeValidator(_text_of_path), "str | Path"]
 Demos = Annotated[str, _known("|".join([*_DEMOS, "file:.+"]), [*_DEMOS, "file:PATH"])]
 DemoOrder = Annotated[
     str, _known(r"drawn|permuted:[1-9]\d{0,2}|entropy(:local)?", ["drawn", "permuted:N", "entropy", "entropy:local"])
@@ -113,12 +130,12 @@ class RunOptions(Options):
     """
 
     tasks: Strings
-    model: str = BUILTIN
+    model: PathOrId = BUILTIN
     shots: Integers = (0,)
     prompts: Strings = ("all",)
     demo_seeds: Integers = (0,)
     demos: Demos = "fixed"
-    demo_encoder: str | None = None
+    demo_encoder: PathOrId | None = None
     demo_order: DemoOrder = "drawn"
     rule: Rules = ()
     calibrate: Calibrations = ("none",)

@@ -36,19 +36,28 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Ranked rows, or parts of them; ``replaced`` counts rows that are left out since a later one is equal to them."""
+    """Ranked rows, or parts of them.
+
+    ``replaced`` counts rows that are left out since a later one is equal to them; ``unparted`` names tasks whose rows
+    have no such parts.
+    """
 
     rows: Sequence[Row]
     findings: Sequence[Notice]
     replaced: int
+    unparted: Sequence[str] = ()
 
     @property
     def remarks(self) -> list[str]:
         """What is left out."""
-        if not self.replaced:
-            return []
-        rows = "1 older row" if self.replaced == 1 else f"{self.replaced} older rows"
-        return [f"{rows} of the same settings left out, of other files, data or versions: --older shows them"]
+        told = []
+        if self.replaced:
+            rows = "1 older row" if self.replaced == 1 else f"{self.replaced} older rows"
+            told.append(f"{rows} of the same settings left out, of other files, data or versions: --older shows them")
+        if self.unparted:
+            tasks = ", ".join(self.unparted)
+            told.append(f"left out, as items with options of their own have no classes: {tasks}")
+        return told
 
 
 def board(cells: Iterable[CellResult], filters: Filters | None = None, by: By | None = None) -> Board:
@@ -65,7 +74,9 @@ def board(cells: Iterable[CellResult], filters: Filters | None = None, by: By | 
     kept = rows if filters.older else latest(rows)
     shown = kept if by is None else broken_down(kept, by)
     # The mean of several tasks has no items of its own that another could be paired with.
-    return Board(shown, findings(kept if by == "domain" else shown), len(rows) - len(kept))
+    found = findings(kept if by == "domain" else shown)
+    unparted = sorted({row.task_label for row in kept} - {row.task_label for row in shown}) if by == "class" else []
+    return Board(shown, found, len(rows) - len(kept), unparted)
 
 
 def latest(rows: Sequence[Row]) -> list[Row]:

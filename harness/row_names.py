@@ -33,13 +33,14 @@ def _of_signature(key: str) -> Callable[[Row], object]:
     return lambda row: row.signature[key]
 
 
-# What every table shows of a row: the beginning of its name.
+CHOSEN = Dimension("chosen", lambda row: row.chosen, told=True)
+# What every name begins with.
 BASE: Sequence[Dimension] = (
     Dimension("task", lambda row: row.task_label),
     Dimension("model", _of_signature("model")),
     Dimension("k", _of_signature("shots")),
-    Dimension("labels", lambda row: row.signature["labels_used"] if row.trained else None),
-    Dimension("chosen", lambda row: row.chosen),
+    Dimension("labels", lambda row: row.labels_used if row.trained or row.chosen is not None else None),
+    CHOSEN,
     Dimension("part", lambda row: row.part),
 )
 SPLIT = Dimension("split", _of_signature("split"), told=True)
@@ -74,7 +75,8 @@ def telling(rows: Sequence[Row]) -> list[Dimension]:
     rows to look alike.
     """
     shown = [one for one in SETTINGS if _differs(rows, one)]
-    return [*shown, *_needed(rows, [*BASE, SPLIT, ITEMS, *shown], [*SETTINGS, *HIDDEN])]
+    base = [one for one in BASE if one is not CHOSEN]  # where there is no place, tables leave its column out
+    return [*shown, *_needed(rows, [*base, SPLIT, ITEMS, *shown], [CHOSEN, *SETTINGS, *HIDDEN])]
 
 
 def row_names(rows: Sequence[Row]) -> list[str]:

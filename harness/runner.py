@@ -167,18 +167,18 @@ def store_run(
     encoded: EncodedGrid,
     command: Sequence[str] = (),
     *,
-    split: Role | None = None,
+    options: RunOptions | None = None,
     selection_labels: int = 0,
 ) -> FinishedRun:
     """Score encoded cells and store them as a run, whose manifest tells how far it came whatever happens.
 
     Args:
-        split: whose items the cells hold; None for that of the session's options.
+        options: those that the cells are of; None for the session's.
         selection_labels: those that the choice of the cells' prompts has seen.
     """
-    options, processes = session.options, session.processes
+    options, processes = options or session.options, session.processes
     folder = processes.from_main(RunFolder(options.results))
-    manifest = _manifest(folder, session, cells, command)
+    manifest = _manifest(folder, session, options, cells, command)
     write = _Writer(folder, manifest, session.clock, selection_labels) if processes.main else None
     if write:
         write.manifest()
@@ -193,7 +193,7 @@ def store_run(
 
     with interrupts.ending(lambda: unfinished("interrupted")):
         try:
-            finished = session.finish(cells, encoded, split or options.split)
+            finished = session.finish(cells, encoded, options.split)
             _account(manifest, finished, session, before)
             if write:
                 write.run(finished, cells, session.reporter)
@@ -308,10 +308,12 @@ class _Writer:
         self.manifest()
 
 
-def _manifest(folder: RunFolder, session: Session, cells: Sequence[PlannedCell], command: Sequence[str]) -> Manifest:
+def _manifest(
+    folder: RunFolder, session: Session, options: RunOptions, cells: Sequence[PlannedCell], command: Sequence[str]
+) -> Manifest:
     import torch
 
-    options, files, tokenizer = session.options, session.files, session.tokenizer
+    files, tokenizer = session.files, session.tokenizer
     tasks = {cell.data.task.name: cell.data for cell in cells}
     return Manifest(
         id=folder.id,

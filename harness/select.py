@@ -184,4 +184,4 @@ def _report(session: Session, options: RunOptions, winner: Standing, labels: int
         }
     )
     cells = [cell for cell in session.plan(chosen) if cell.demos.order == arm.demos.order]
-    return store_run(session, cells, session.encode(cells), split="report", selection_labels=labels)
+    return store_run(session, cells, session.encode(cells), options=chosen, selection_labels=labels)

@@ -96,11 +96,10 @@ def sensitivity(row: Row) -> Sensitivity:
 
 def remarks(found: Sequence[Sensitivity]) -> list[str]:
     """What the shares and the interval of a table hold, and what they leave out."""
-    told = [
-        f"{', '.join(PARTS)}, rest: shares of the variance of the mean; +-: 95% over new ones of all that vary, by"
-        " Student's t"
-    ]
-    one_template = sum(one.row.templates == 1 and one.variance is not None for one in found)
+    parts = [part for part in (*PARTS, "rest") if any(part in one.shares for one in found)]
+    shares = [f"{', '.join(parts)}: shares of the variance of the mean"] if parts else []
+    told = ["; ".join([*shares, "+-: 95% over new ones of all that vary, by Student's t"])]
+    one_template = sum(one.row.templates == 1 and not one.row.trained and one.variance is not None for one in found)
     one_seed = sum(
         one.row.seeds == 1 and bool(one.row.signature["shots"]) and one.variance is not None for one in found
     )

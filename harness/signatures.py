@@ -30,7 +30,7 @@ def with_options(options: type[BaseModel], *, without: Sequence[str] = ()) -> Ca
         taken = {p.name for p in named} | set(without)
         fields = [
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=_default(field), annotation=accepted(field.annotation)
+                name, inspect.Parameter.KEYWORD_ONLY, default=_default(field), annotation=_annotation(field)
             )
             for name, field in options.model_fields.items()
             if name not in taken
@@ -50,10 +50,21 @@ def _default(field: FieldInfo) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
+def _annotation(field: FieldInfo) -> str:
+    told = [one for one in field.metadata if isinstance(one, str)]
+    return told[0] if told else accepted(field.annotation)
+
+
 def accepted(annotation: Any) -> str:
-    """What may be given for a field, as an annotation: a list is also taken as one value, or as text with commas."""
+    """What may be given for a field, as an annotation: a list is also taken as one value, or as text with commas.
+
+    A text among an annotation's metadata says it itself.
+    """
     if get_origin(annotation) is typing.Annotated:
-        annotation = get_args(annotation)[0]
+        annotation, *more = get_args(annotation)
+        told = [one for one in more if isinstance(one, str)]
+        if told:
+            return told[0]
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         one = accepted(parts[0])

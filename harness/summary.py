@@ -132,8 +132,11 @@ class Row:
         """The smallest difference in accuracy to another row that these items would show in four of five tries.
 
         It assumes another row with the same standard error and independent mistakes. Rows on the same items share the
-        hard ones, so that a paired comparison finds less: this figure errs on the large side.
+        hard ones, so that a paired comparison finds less: this figure errs on the large side. A mean over tasks has
+        none.
         """
+        if self.part is not None and self.part[0] == "domain":
+            return float("nan")
         error = standard_error(self.item_accuracy, self.clusters)
         if not error > 0 or (self.clusters is None and len(self.cells) == 1):
             return detectable_single(self.n, float(self.item_accuracy.mean()))

@@ -167,8 +167,10 @@ def _has_spread(row: Row) -> bool:
 
 
 def _any_prompts(rows: Sequence[Row]) -> bool:
-    """Rows of one template each have its name already."""
-    return not all(row.part and row.part[0] == "prompt" and row.seeds * row.orders == 1 for row in rows)
+    """Rows of one template each have its name already; means over tasks have different ones."""
+    return _all_of_items(rows) and not all(
+        row.part and row.part[0] == "prompt" and row.seeds * row.orders == 1 for row in rows
+    )
 
 
 def _any_gap(rows: Sequence[Row]) -> bool:
@@ -239,7 +241,7 @@ def sensitivity_table(found: Sequence[Sensitivity]) -> Table[Sensitivity]:
         _of_row(_items()),
         Column[Sensitivity]("prompts", lambda one: str(one.prompts), "right", shared="narrow"),
         Column[Sensitivity]("accuracy %", _mean, "right"),
-        *(_quantile(place, f"{value:.0%}") for place, value in enumerate(QUANTILES)),
+        *(_quantile(place, f"{value:.0%}", fold=8 - place) for place, value in enumerate(QUANTILES)),
         *(_share(part, fold) for part, fold in zip((*PARTS, "rest"), (5, 3, 2, 4, 3, 3), strict=True)),
         _number("ECE", lambda one: one.calibration_error, 1),
         _number("Brier", lambda one: one.brier, 1),
@@ -268,8 +270,8 @@ def _mean(one: Sensitivity) -> str:
     return f"{_percent(float(one.row.item_accuracy.mean()))}{spread}"
 
 
-def _quantile(place: int, title: str) -> Column[Sensitivity]:
-    return Column[Sensitivity](title, lambda one: _percent(one.quantiles[place]), "right", _several_prompts, fold=6)
+def _quantile(place: int, title: str, fold: int) -> Column[Sensitivity]:
+    return Column[Sensitivity](title, lambda one: _percent(one.quantiles[place]), "right", _several_prompts, fold)
 
 
 def _several_prompts(found: Sequence[Sensitivity]) -> bool:

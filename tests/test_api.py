@@ -310,6 +310,36 @@ def test_a_mistake_is_the_line_that_the_command_prints(project: Project) -> None
         harness.run(tasks="mod", model="./nothing")
     with pytest.raises(harness.HarnessError, match="unknown option 'shot'; did you mean 'shots'"):
         harness.run(tasks="mood", shot=4)  # type: ignore[call-arg]
+    with pytest.raises(harness.HarnessError, match="nowhere: holds no run"):
+        harness.leaderboard("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("call", "fragment"),
+    [
+        (lambda: harness.select(tasks="mood", budget=0), "--budget: must be a whole number of at least 1, not 0"),
+        (lambda: harness.select(tasks="mood", budget="few"), "--budget: must be a whole number of at least 1"),  # type: ignore[arg-type]
+        (
+            lambda: harness.breakeven(development_labels=-3),
+            "--development-labels: must be a whole number of at least 0",
+        ),
+        (lambda: harness.breakeven(price_per_hour=-1), "--price-per-hour: must be a number of at least 0, not -1"),
+        (
+            lambda: harness.breakeven(price_per_million_tokens="x"),  # type: ignore[arg-type]
+            "--price-per-million-tokens: must be a number of at least 0, not 'x'",
+        ),
+        (lambda: harness.breakeven(curve="bst"), "--curve: unknown value 'bst'; did you mean 'best'"),  # type: ignore[arg-type]
+    ],
+)
+def test_numbers_are_checked_as_the_command_line_checks_them(call: Any, fragment: str) -> None:
+    with pytest.raises(UsageError, match=fragment):
+        call()
+
+
+def test_models_may_be_named_by_a_path(tiny_gpt2: Path) -> None:
+    assert RunOptions.read({"tasks": "a", "model": tiny_gpt2, "demo_encoder": tiny_gpt2}).model == str(tiny_gpt2)
+    assert BaselineOptions.read({"tasks": "a", "encoder": tiny_gpt2}).encoder == str(tiny_gpt2)
+    assert inspect.signature(harness.run).parameters["model"].annotation == "str | Path"
 
 
 # Progress

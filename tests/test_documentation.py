@@ -243,6 +243,24 @@ def test_the_hint_after_a_run_shows_a_prompt_that_was_run(project: Project, tiny
     assert "tokens with the right answer" in shown  # of the model that was used
 
 
+def test_the_hint_after_training_shows_what_was_stored(project: Project, harness: Commands) -> None:
+    given = [
+        "--tasks",
+        "mood",
+        "--methods",
+        "majority",
+        "--sizes",
+        "8",
+        "--data-dir",
+        "data",
+        "--results",
+        "my results",
+    ]
+    done = harness.ok("baseline", *given)
+    hint = shlex.split(done.err.rpartition("beside prompts: harness ")[2].splitlines()[0])
+    assert "majority" in harness.ok(*hint).out
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_predict_takes_plain_where_no_prompt_is_named(project: Project, tiny_gpt2: Path, harness: Commands) -> None:
     project.write("new.jsonl", '{"text": "The room was dull."}\n')

@@ -53,6 +53,12 @@ def test_what_does_not_fit_gives_way_in_order() -> None:
     assert titles(48) == ["model", "settings", "score"]
 
 
+@pytest.mark.parametrize("width", [64, 74, 90, 100])
+def test_names_take_the_place_that_is_left(width: int) -> None:
+    _titles, first, *_ = text_lines(a_table(LINES), width)
+    assert cell_len(first) == min(width, cell_len(text_lines(a_table(LINES), None)[1]))
+
+
 def test_what_went_is_said_below() -> None:
     below = text_lines(a_table(LINES), 46)[3:]
     assert below == [

@@ -13,7 +13,7 @@ from harness.breakdown import broken_down
 from harness.cell_results import CellResult
 from harness.errors import HarnessError, UsageError
 from harness.ranking import Filters, board
-from harness.statistics import standard_error
+from harness.statistics import mean_interval
 from harness.summary import Row, summarise
 
 LATER = "2026-02-01T00:00:00+00:00"
@@ -177,6 +177,12 @@ def test_by_class_needs_labels() -> None:
         board([cell(RIGHT, labels=None, metrics=["accuracy"])], by="class")
 
 
+def test_tasks_that_have_no_classes_are_named() -> None:
+    found = board([cell(RIGHT), cell(RIGHT, task="quiz", labels=None, metrics=["accuracy"])], by="class")
+    assert found.remarks == ["left out, as items with options of their own have no classes: quiz"]
+    assert not board([cell(RIGHT)], by="class").remarks
+
+
 def of_domain(task: str, answers: list[int], domain: str | None, **changes: Any) -> CellResult:
     return cell(answers, gold=[0] * len(answers), task=task, domain=domain, **changes)
 
@@ -189,12 +195,48 @@ def test_by_domain_is_the_mean_over_tasks_each_counting_once() -> None:
     both = found["reviews"]
     assert both.signature["task"] == "book, film"
     assert (both.n, both.metrics["accuracy"].mean) == (12, pytest.approx((0.75 + 0.5) / 2))
-    error = np.hypot(standard_error(np.array([1.0, 1, 1, 0])), standard_error(np.array([1.0, 0] * 4))) / 2
-    assert both.metrics["accuracy"].high == pytest.approx(min(1, 0.625 + 1.959964 * error))
+    three, four = (mean_interval(np.array(right)) for right in ([1.0, 1, 1, 0], [1.0, 0] * 4))
+    distances = three.mean - three.low, four.mean - four.low
+    assert both.metrics["accuracy"].low == pytest.approx(0.625 - np.hypot(*distances) / 2)
+    assert both.metrics["accuracy"].high <= 1
     assert both.item_accuracy.mean() == pytest.approx(0.625)
     assert found["news"].metrics["accuracy"].mean == 1.0
     titles = [column.title for column in tables.whole_table(rows).columns]
-    assert not {"MDE", "predicted (gold)"} & set(titles)
+    assert not {"MDE", "predicted (gold)", "prompts"} & set(titles)
+
+
+def test_a_domain_without_a_mistake_still_has_an_interval() -> None:
+    (row,) = board([of_domain(name, [0] * 10, "reviews") for name in ("film", "book")], by="domain").rows
+    accuracy = row.metrics["accuracy"]
+    assert (accuracy.mean, accuracy.high) == (1.0, 1.0)
+    assert accuracy.low == pytest.approx(1 - (1 - mean_interval(np.ones(10)).low) / np.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rule": "pmi"},
+        {"split": "validation"},
+        {"selection_labels": 30},
+        {"answers": [0, 0], "limited": True},
+        {"data_hash": "another"},
+    ],
+)
+def test_a_task_counts_once_in_a_domain_however_often_it_ran(changes: dict[str, Any]) -> None:
+    first = of_domain("film", [0, 0, 0, 1], "reviews", limited="limited" in changes)
+    again = of_domain("film", **{"answers": [0, 1, 1, 1], "domain": "reviews", "created": LATER, **changes})
+    rows = board([first, again], Filters(older=True), by="domain").rows
+    assert sorted(row.n for row in rows) == sorted([4, len(changes.get("answers", "four"))])
+    assert {str(row.signature["task"]) for row in rows} == {"film"}
+
+
+def test_a_mean_over_tasks_says_of_itself_what_they_share_alone() -> None:
+    film = of_domain("film", [0, 0], "reviews", rule="sum", data_hash="a")
+    book = of_domain("book", [0, 1, 1], "reviews", rule="char", data_hash="b", labels=None, metrics=["accuracy"])
+    (row,) = board([film, book], by="domain").rows
+    told = row.as_dict()
+    assert (told["rule"], told["data_hash"], told["gold"], told["predictions"]) == ("char, sum", None, {}, 5)
+    assert told["minimum_detectable_effect"] is None
 
 
 def test_models_and_shots_of_a_domain_stay_apart_and_an_unknown_domain_is_told() -> None:

@@ -60,6 +60,7 @@ def test_the_report_is_one_run_of_the_winner_on_items_that_played_no_part(chosen
     assert [cell["selection_labels"] for cell in manifest["cells"]] == [found["labels"]]
     assert row["labels_used"] == found["labels"] > 0
     assert pq.read_table(run / "predictions.parquet").num_rows == 20
+    assert (manifest["options"]["split"], len(manifest["options"]["prompts"])) == ("report", 1), "not of the candidates"
 
 
 def test_a_choice_made_again_computes_nothing(chosen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +118,17 @@ def test_calibrations_that_look_at_all_items_at_once_are_left_out(
     told = "batch calibration for a choice (it looks at all items at once, and a choice at a few)"
     assert f"left out: {told}" in harness.ok(*given, "batch,none").err
     assert harness(*given, "batch").mistake == f"nothing is left to choose from: {told}"
+
+
+def test_notices_are_in_the_document_and_all_of_them_on_request(
+    chosen: Any, harness: Commands, project: Project, tiny_gpt2: Path
+) -> None:
+    options = ("--budget", "60", "--controls", "content-free,partial,permuted", "--shots", "2")
+    notices = [text for text in chosen(*options)["notices"] if "does not beat its control" in text]
+    given = ("select", "--tasks", "mood", "--data-dir", "data", "--model", tiny_gpt2, *options, "--notices")
+    told = harness.ok(*given).err
+    assert notices
+    assert all(f"note: {text}" in told for text in notices)
 
 
 def test_controls_are_no_arms_and_are_run_beside_the_chosen_prompt(chosen: Any) -> None:

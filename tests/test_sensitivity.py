@@ -85,10 +85,19 @@ def test_the_command_prints_a_line_for_each_row(stored: Commands) -> None:
     _, first, second, *below = done.out.splitlines()
     assert all(line.split()[0] == "mood" for line in (first, second))
     assert below == [
-        "template, seed, order, item, template x item, rest: shares of the variance of the mean; +-: 95% over new ones"
+        "template, seed, item, template x item, rest: shares of the variance of the mean; +-: 95% over new ones"
         " of all that vary, by Student's t",
         "all rows: split test",
     ]
     assert done.out.splitlines()[0].split()[:3] == ["task", "model", "k"]
     document = json.loads(stored.ok("leaderboard", "--sensitivity", "--json").out)
     assert [row["sensitivity"]["prompts"] for row in document["rows"]] in ([4, 2], [2, 4])
+
+
+def test_what_is_trained_is_not_said_to_have_one_template(harness: Commands, project: Project) -> None:
+    harness.ok(
+        "baseline", "--tasks", "mood", "--data-dir", "data", "--methods", "tfidf", "--sizes", "8", "--seeds", "0,1"
+    )
+    below = harness.ok("leaderboard", "--sensitivity").out
+    assert "have one template" not in below
+    assert "template" not in below.splitlines()[0]

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from harness.baselines.registry import MethodName
 from harness.models import BUILTIN, TokenizerSource
-from harness.options import Folder, Folders, Integers, Options, Strings, integer, listed
+from harness.options import Folder, Folders, Integers, Options, PathOrId, Strings, integer, listed
 from harness.sources import DataChoice
 
 
@@ -32,7 +32,7 @@ class BaselineOptions(Options):
     methods: Annotated[tuple[MethodName, ...], BeforeValidator(listed)] = ("majority", "random", "tfidf")
     sizes: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(_sizes)] = ()
     seeds: Integers = (0, 1, 2, 3, 4)
-    encoder: str = BUILTIN
+    encoder: PathOrId = BUILTIN
     tokenizer: TokenizerSource = "file"
     device: str = "auto"
     trust_remote_code: bool = False

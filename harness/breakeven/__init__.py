@@ -9,11 +9,13 @@ from harness.breakeven.report import Baseline, Pair, Prompt, Report
 from harness.breakeven.scores_file import read_csv
 from harness.breakeven.stored import read
 from harness.breakeven.wanted import Wanted, selection_labels, shot_numbers
+from harness.label_worth import Over
 from harness.learning_curves import Monotone
 
 __all__ = [
     "Baseline",
     "Monotone",
+    "Over",
     "Pair",
     "Prompt",
     "Report",

@@ -37,6 +37,10 @@ class Wanted:
             raise UsageError(f"--monotone: unknown value {self.monotone!r}{suggest(self.monotone, MONOTONE)}")
         if self.curve not in OVER:
             raise UsageError(f"--curve: unknown value {self.curve!r}{suggest(self.curve, OVER)}")
+        for name in ("price_per_million_tokens", "price_per_hour"):
+            price = getattr(self, name)
+            if price is not None and not (isinstance(price, int | float) and price >= 0):
+                raise UsageError(f"--{name.replace('_', '-')}: must be a number of at least 0, not {price!r}")
 
     def charged(self, known: int = 0) -> int:
         """The labels that a prompt was chosen by, of which its run tells ``known``."""

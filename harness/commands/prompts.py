@@ -60,7 +60,9 @@ def run_command(
     if not is_main():
         return
     found = board(read_cells([stored_run(finished.path)]), by=part)
-    print_rows(found.rows, chosen, found.findings, told=reporter.notices, all_notices=all_notices)
+    print_rows(
+        found.rows, chosen, found.findings, told=reporter.notices, remarks=found.remarks, all_notices=all_notices
+    )
     if chosen == "table":
         click.echo(visible(f"\nstored in {finished.path}"), err=True)
         told_of = [cell.cell.signature for cell in finished.cells if cell.cell.signature["control"] is None]
@@ -97,7 +99,8 @@ def _show_command(cell: Mapping[str, Any], values: Mapping[str, Any]) -> str:
 @grid_options
 @data_options
 @json_option
-def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
+@notices_option
+def select_command(budget: int, as_json: bool, all_notices: bool, model_arg: tuple[str, ...], **typed: Any) -> None:
     """Choose the best template, number of shots, seed, rule or calibration under a budget, and report it.
 
     Prompts are tried on the split for choices, the worse half is dropped round by round, and the one that is left is
@@ -115,10 +118,12 @@ def select_command(budget: int, as_json: bool, model_arg: tuple[str, ...], **typ
     if not is_main():
         return
     rows = summarise(read_cells([stored_run(found.report.path)]))
+    noticed = findings(rows)
     if as_json:
-        print_json({**found.as_dict(), "rows": [row.as_dict() for row in rows]})
+        told = [*reporter.notices, *(notice.text for notice in noticed)]
+        print_json({**found.as_dict(), "rows": [row.as_dict() for row in rows], "notices": told})
         return
     print_table(*found.table(), [], figures=("round", "items", "accuracy %"), names=("prompt",))
     click.echo()
-    print_rows(rows, "table", findings(rows))
+    print_rows(rows, "table", noticed, all_notices=all_notices)
     click.echo(visible(found.sentence), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def baseline_command(format_: str | None, as_json: bool, all_notices: bool, **ty
     rows = summarise(read_cells([stored_run(finished.path)]))
     print_rows(rows, chosen, findings(rows), told=reporter.notices, all_notices=all_notices)
     if chosen == "table":
-        click.echo(visible(f"\nstored in {finished.path}; beside prompts: harness leaderboard"), err=True)
+        folder = ["--results", str(values["results"])] if "results" in values else []
+        words = shlex.join(["harness", "leaderboard", *folder])
+        click.echo(visible(f"\nstored in {finished.path}; beside prompts: {words}"), err=True)
 
 
 @click.command("breakeven")
