@@ -88,7 +88,7 @@ def test_a_mutated_manifest_harms_no_other_run(results: Path, number: int) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["shots", "orders", "baselines"])
 def test_no_mutated_manifest_harms_another_run(results: Path, number: int) -> None:
-    assert fuzz_manifest(results, number, 3_000) > 500
+    assert fuzz_manifest(results, number, 800) > 100
 
 
 def fuzz_commands(harness: Commands, results: Path, tiny_gpt2: Path, most: int) -> None:
@@ -138,7 +138,7 @@ def test_many_mutated_manifests_end_in_one_line_at_most(
 ) -> None:
     project.write("texts.jsonl", '{"text": "a fine meal"}\n')
     shutil.copytree(results, "other")
-    fuzz_commands(harness, results, tiny_gpt2, 60)
+    fuzz_commands(harness, results, tiny_gpt2, 30)
 
 
 def test_a_manifest_may_be_edited_where_its_digest_is_taken_out(harness: Commands, results: Path) -> None:
