@@ -139,7 +139,7 @@ class Leaderboard(_Shown):
         told = ("task", "model", "template", "shots", "demos", "demo_seed", "rule", "calibration", "control", "split")
         return pd.DataFrame(
             [
-                {key: found.signature[key] for key in told}
+                {name: found.signature.value(name) for name in told}
                 | {"order": order, "entropy": value, "chosen": order == found.choice(measure)}
                 for found in permuted_scores(self.runs, tell=self._tell)
                 for order, value in found.entropies(measure).items()

@@ -12,22 +12,22 @@ from typing import get_args
 
 import numpy as np
 
-from harness.cell_results import ROW_KEY, CellResult
+from harness.cell_results import CellResult
 from harness.errors import HarnessError, UsageError, suggest
 from harness.records import digest
+from harness.signature import ABOUT, ROW_KEY, Signature, fields_that
 from harness.summary import By, MetricSummary, Row, beside_baselines, ranked, row_of
 
 NAMES: Sequence[By] = get_args(By)
-# What tasks of one domain need not share to be averaged.
-_OF_TASKS = {"task", "task_reading", "data_hash", "pool_hash", "split", "demo_guard", "rule"}
-_NAMES_OF_TASKS = {"task", "split", "rule"}
+# What tasks of one domain share that are averaged.
+_OF_DOMAIN = fields_that(lambda about: about.row and not about.of_task)
 # What keeps rows of one task apart, which would otherwise count it several times.
 _APART: Sequence[Callable[[Row], object]] = (
-    lambda row: row.signature["rule"],
+    lambda row: row.signature.rule,
     lambda row: row.chosen,
-    lambda row: row.signature["split"],
+    lambda row: row.signature.split,
     lambda row: row.n,
-    lambda row: [row.items_hash, *(row.signature[key] for key in ROW_KEY)],
+    lambda row: [row.items_hash, *row.signature.values(ROW_KEY)],
 )
 
 
@@ -80,16 +80,16 @@ def _parts(row: Row, by: By) -> list[tuple[str, list[CellResult]]]:
 
 def _template(row: Row, cell: CellResult) -> str:
     """Without its folder, where that names one template alone."""
-    full = str(cell.signature["template"])
+    full = cell.signature.template
     stem = full.split("/")[-1]
-    names = {str(one.signature["template"]) for one in row.cells}
+    names = {one.signature.template for one in row.cells}
     return stem if sum(name.split("/")[-1] == stem for name in names) == 1 else full
 
 
 def _seed(row: Row, cell: CellResult) -> str:
-    seed = cell.signature["demo_seed"]
+    seed = cell.signature.demo_seed
     told = "none" if seed is None else str(seed)
-    return f"{told}, order {cell.signature['order']}" if row.orders > 1 else told
+    return f"{told}, order {cell.signature.order}" if row.orders > 1 else told
 
 
 def _classes(row: Row) -> list[tuple[str, list[CellResult]]]:
@@ -122,7 +122,7 @@ def _by_domain(rows: Sequence[Row]) -> list[Row]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         domain = row.cells[0].domain or "unknown"
-        known = [row.signature[key] for key in ROW_KEY if key not in _OF_TASKS]
+        known = row.signature.values(_OF_DOMAIN)
         groups.setdefault(digest([domain, row.status, known]), []).append(row)
     return ranked(_mean_of_tasks(part) for group in groups.values() for part in _once_each(group))
 
@@ -170,14 +170,14 @@ def _mean_of_tasks(rows: Sequence[Row]) -> Row:
     )
 
 
-def _common_signature(rows: Sequence[Row]) -> dict[str, object]:
+def _common_signature(rows: Sequence[Row]) -> Signature:
     """What the rows share; names in which they differ are listed, hashes are left out."""
-    found: dict[str, object] = dict(rows[0].signature)
-    for key in _OF_TASKS:
-        values = {row.signature[key] for row in rows}
+    changes: dict[str, str | None] = {}
+    for name in fields_that(lambda about: about.of_task):
+        values = {row.signature.value(name) for row in rows}
         if len(values) > 1:
-            found[key] = ", ".join(sorted(map(str, values))) if key in _NAMES_OF_TASKS else None
-    return found
+            changes[name] = ", ".join(sorted(map(str, values))) if ABOUT[name].chosen else None
+    return rows[0].signature.model_copy(update=changes)
 
 
 def _mean_accuracy(rows: Sequence[Row]) -> MetricSummary:

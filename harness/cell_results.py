@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,27 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.errors import UsageError, suggest
+from harness.manifest import CellRecord
 from harness.metrics import Ints
 from harness.name_patterns import fitting
 from harness.records import digest
 from harness.run_store import StoredRun, Tell, tables_of
+from harness.signature import Signature
 from harness.stored_predictions import label_numbers
 
 Floats = npt.NDArray[np.float64]
-
-# What makes two cells comparable enough to share a row, besides their items.
-ROW_KEY = (
-    "task", "task_reading", "data", "data_hash", "pool_hash", "role", "split", "shots", "demos",
-    "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "rule", "calibration", "control",
-    "model", "model_fingerprint", "tokenizer_hash", "dtype", "bos", "kind", "method", "labels_used", "method_version",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """The stored predictions of one cell. Arrays are by item, sorted by item id; shape [n]."""
 
-    signature: Mapping[str, Any]
+    signature: Signature
     metrics: Sequence[str]
     labels: Sequence[str] | None
     created: str
@@ -55,7 +49,7 @@ class CellResult:
     @property
     def chosen(self) -> str | None:
         """Its template, where labels of other items have chosen it among others; such a prompt is never averaged."""
-        return str(self.signature["template"]) if self.selection_labels else None
+        return self.signature.template if self.selection_labels else None
 
 
 def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = (), tell: Tell | None = None) -> list[CellResult]:
@@ -69,7 +63,7 @@ def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = (), tell: Tell 
         DamagedFileError: predictions are missing or damaged, and nobody is to be told.
     """
     runs = [run for run in runs if run.finished]
-    present = sorted({cell["signature"]["task"] for run in runs for cell in run.manifest["cells"]})
+    present = sorted({cell.signature.task for run in runs for cell in run.cells})
     wanted = set() if tasks else set(present)
     for pattern in tasks:
         matches = fitting(pattern, present)
@@ -80,35 +74,34 @@ def read_cells(runs: Iterable[StoredRun], tasks: Sequence[str] = (), tell: Tell 
         wanted.update(matches)
     found: list[CellResult] = []
     for run, table in tables_of((run for run in runs if wanted & _tasks(run)), tell):
-        for cell in run.manifest["cells"]:
-            if cell["signature"]["task"] in wanted:
-                part = table.filter(pc.equal(table["cell"], cell["id"])).sort_by("item_id")
-                found.append(_cell(part, cell, run.manifest["created"], _available(run, cell["signature"])))
+        for cell in run.cells:
+            if cell.signature.task in wanted:
+                part = table.filter(pc.equal(table["cell"], cell.id)).sort_by("item_id")
+                found.append(_cell(part, cell, run.document.created, _available(run, cell.signature)))
     return found
 
 
 def _tasks(run: StoredRun) -> set[str]:
-    return {cell["signature"]["task"] for cell in run.manifest["cells"]}
+    return {cell.signature.task for cell in run.cells}
 
 
-def _available(run: StoredRun, signature: Mapping[str, Any]) -> int | None:
+def _available(run: StoredRun, signature: Signature) -> int | None:
     """How many items the split of a cell has, where the run noted it."""
-    noted = run.manifest["tasks"].get(signature["task"])
-    return noted["rows"].get(signature["role"]) if noted else None
+    noted = run.document.tasks.get(signature.task)
+    return noted.rows.get(signature.role) if noted else None
 
 
-def _cell(part: pa.Table, cell: Mapping[str, Any], created: str, available: int | None) -> CellResult:
+def _cell(part: pa.Table, cell: CellRecord, created: str, available: int | None) -> CellResult:
     status = part["status"].to_pylist()
     cluster = part["cluster"].to_pylist()
     margin, tolerance = part["margin"].to_numpy(), part["tolerance"].to_numpy()
     shots = part["shots"].to_numpy()
     decided = np.array([s == "ok" for s in status])
-    signature = _completed(cell["signature"])
-    asked = signature["shots"] or 0
+    asked = cell.signature.shots or 0
     return CellResult(
-        signature=signature,
-        metrics=cell["metrics"],
-        labels=cell["labels"],
+        signature=cell.signature,
+        metrics=cell.metrics,
+        labels=cell.labels,
         created=created,
         item_ids=part["item_id"].to_pylist(),
         gold=label_numbers(part["gold"]),
@@ -117,16 +110,11 @@ def _cell(part: pa.Table, cell: Mapping[str, Any], created: str, available: int 
         close=int(((margin < tolerance) & decided).sum()),
         dropped=int(sum(k < asked and s != "too_long" for k, s in zip(shots, status, strict=True))),
         clusters=None if cluster[0] is None else np.unique(np.array(cluster), return_inverse=True)[1],
-        probabilities=_probabilities(part["scores"].to_pylist(), cell["labels"]),
-        selection_labels=cell["selection_labels"],
+        probabilities=_probabilities(part["scores"].to_pylist(), cell.labels),
+        selection_labels=cell.selection_labels,
         limited=available is not None and len(part) < available,
-        domain=cell["domain"],
+        domain=cell.domain,
     )
-
-
-def _completed(signature: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's signature with the keys that an earlier version had not."""
-    return {**dict.fromkeys((*ROW_KEY, "order")), **signature}
 
 
 def _probabilities(scores: Sequence[Sequence[float]], labels: Sequence[str] | None) -> Floats | None:

@@ -19,42 +19,18 @@ from harness.paired import Comparison, adjust, compare
 from harness.power import detectable_difference, detectable_paired
 from harness.row_names import row_names
 from harness.run_store import StoredRun, Tell, find_run
+from harness.signature import ABOUT, STORED_NAMES, fields_that
 from harness.summary import Row, summarise
 from harness.terminal import one_line
 
-# What a side may be narrowed by: what makes a row, and which of its cells count.
-_OF_CELLS = ("template", "demo_seed")
-_OF_ROWS = (
-    "task", "data", "split", "model", "shots", "demos", "demo_encoder", "demo_order", "rule", "calibration", "control",
-    "dtype", "bos", "kind", "method", "labels_used",
-)  # fmt: skip
-KEYS = (*_OF_ROWS, *_OF_CELLS)
+# What a side may be narrowed by, as a user writes it: what makes a row, and which of its cells count.
+_OF_CELLS = fields_that(lambda about: about.cell and about.narrows)
+_OF_ROWS = fields_that(lambda about: about.row and about.narrows)
+KEYS = {STORED_NAMES[name]: name for name in (*_OF_ROWS, *_OF_CELLS)}
 # What rows of two sides are matched by.
-_MATCHED = tuple(key for key in _OF_ROWS if key not in ("split", "kind"))
+_MATCHED = fields_that(lambda about: about.matches)
+_TOLD = fields_that(lambda about: about.told)
 _CHANGED = 10  # changed items that are named
-# What is no setting of a row: its hashes tell of what is named elsewhere.
-_SILENT = {"method_version"}
-# What follows from another difference, and is told only where that is none: the first of these that differs.
-_FOLLOWS = {
-    "model_fingerprint": ("model",),
-    "tokenizer_hash": ("model",),
-    "max_inputs": ("model",),
-    "template_hash": ("template",),
-    "demo_encoder_hash": ("demo_encoder",),
-    "labels_used": ("shots",),
-    "role": ("split",),
-}
-# What a prompt without demonstrations, or what is trained, does not have.
-_OF_DEMOS = (
-    "demos",
-    "demo_seed",
-    "demo_guard",
-    "demo_encoder",
-    "demo_encoder_hash",
-    "demo_order",
-    "order",
-    "pool_hash",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +73,8 @@ class Pair:
         difference = self.result.difference
         ends = [None if np.isnan(end) else float(end) for end in (difference.low, difference.high)]
         return {
-            "task": self.first.signature["task"],
-            "data": self.first.signature["data"],
+            "task": self.first.signature.task,
+            "data": self.first.signature.data,
             "n": self.result.n,
             "first": self.first.as_dict(),
             "second": self.second.as_dict(),
@@ -128,15 +104,19 @@ def read_side(text: str, results: Path, tell: Tell) -> Side:
     for key in _OF_CELLS:
         if key in wanted:
             cells = _narrowed(cells, key, wanted.pop(key), text)
-    rows = [row for row in summarise(cells) if all(str(row.signature[key]) == value for key, value in wanted.items())]
+    rows = [row for row in summarise(cells) if _fits(row, wanted)]
     if not rows:
         raise UsageError(f"{text}: no row of that run fits; {_rows_of(summarise(read_cells([run])))}")
     return Side(text, run, rows)
 
 
+def _fits(row: Row, wanted: Mapping[str, str]) -> bool:
+    return all(str(row.signature.value(name)) == value for name, value in wanted.items())
+
+
 def _narrowed(cells: list[CellResult], key: str, value: str, text: str) -> list[CellResult]:
-    known = sorted({_stem(str(cell.signature[key])) for cell in cells})
-    found = [cell for cell in cells if value in (str(cell.signature[key]), _stem(str(cell.signature[key])))]
+    known = sorted({_stem(str(cell.signature.value(key))) for cell in cells})
+    found = [cell for cell in cells if value in (str(cell.signature.value(key)), _stem(str(cell.signature.value(key))))]
     if not found:
         raise UsageError(f"{text}: has no {key.replace('_', ' ')} {value!r}{suggest(value, known)}")
     return found
@@ -208,7 +188,7 @@ def _key_value(part: str, text: str) -> tuple[str, str]:
     key, given, value = part.partition("=")
     if not given or key not in KEYS:
         raise UsageError(f"{text}: {part!r} is not key=value with a key of a row{suggest(key, KEYS, what='keys')}")
-    return key, value
+    return KEYS[key], value
 
 
 def _stem(template: str) -> str:
@@ -217,9 +197,9 @@ def _stem(template: str) -> str:
 
 def _rows_of(rows: Sequence[Row]) -> str:
     """Rows by the keys in which they differ, as one types them."""
-    differing = [key for key in _OF_ROWS if len({str(row.signature[key]) for row in rows}) > 1]
+    differing = [key for key in _OF_ROWS if len({str(row.signature.value(key)) for row in rows}) > 1]
     keys = list(dict.fromkeys(["task", "shots", *differing]))
-    told = [", ".join(f"{key}={row.signature[key]}" for key in keys) for row in rows]
+    told = [", ".join(f"{STORED_NAMES[name]}={row.signature.value(name)}" for name in keys) for row in rows]
     return f"its rows are: {'; '.join(told[:6])}{' ...' if len(told) > 6 else ''}"
 
 
@@ -230,14 +210,14 @@ def _matched(first: Side, second: Side) -> list[tuple[Row, Row]]:
     telling = [
         key
         for key in _MATCHED
-        if any(len({str(row.signature[key]) for row in side.rows}) > 1 for side in (first, second))
+        if any(len({str(row.signature.value(key)) for row in side.rows}) > 1 for side in (first, second))
     ]
     index: dict[tuple[str, ...], list[Row]] = {}
     for row in second.rows:
-        index.setdefault(tuple(str(row.signature[key]) for key in telling), []).append(row)
+        index.setdefault(tuple(str(row.signature.value(key)) for key in telling), []).append(row)
     found = []
     for row in first.rows:
-        others = index.get(tuple(str(row.signature[key]) for key in telling), [])
+        others = index.get(tuple(str(row.signature.value(key)) for key in telling), [])
         if len(others) > 1:
             raise UsageError(f"{second.name}: several rows fit one of {first.name}; narrow them, as in RUN:shots=4")
         found += [(row, other) for other in others]
@@ -251,12 +231,12 @@ def _matched(first: Side, second: Side) -> list[tuple[Row, Row]]:
 
 def _common_items(one: Row, other: Row, first: Side, second: Side) -> tuple[list[str], list[int], list[int]]:
     for key, what in (("task", "task"), ("data", "data"), ("split", "split")):
-        if one.signature[key] != other.signature[key]:
+        if one.signature.value(key) != other.signature.value(key):
             raise UsageError(
-                f"{first.name} and {second.name} cannot be paired: their {what} differs ({one.signature[key]} and"
-                f" {other.signature[key]})"
+                f"{first.name} and {second.name} cannot be paired: their {what} differs ({one.signature.value(key)} and"
+                f" {other.signature.value(key)})"
             )
-    if one.signature["task_reading"] != other.signature["task_reading"]:
+    if one.signature.task_reading != other.signature.task_reading:
         raise UsageError(
             f"{first.name} and {second.name} cannot be paired: the task file changed between them, so that labels or"
             " items may not mean the same"
@@ -275,7 +255,7 @@ def _clusters(row: Row, chosen: Sequence[int]) -> Any:
 
 def _levels(row: Row, key: str) -> list[str]:
     """The values that a row is a mean over, in order."""
-    values = {cell.signature[key] for cell in row.cells}
+    values = {cell.signature.value(key) for cell in row.cells}
     return [_word(value) for value in sorted(values, key=lambda value: (value is not None, value))]
 
 
@@ -284,12 +264,12 @@ def _word(value: object) -> str:
 
 
 def _template_hashes(row: Row) -> set[object]:
-    return {cell.signature["template_hash"] for cell in row.cells}
+    return {cell.signature.template_hash for cell in row.cells}
 
 
 def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tuple[Any, Any]]:
     """What is not the same, by what a reader calls it; what follows from another difference is left out."""
-    known = {key: (one.signature[key], other.signature.get(key)) for key in one.signature if key not in _SILENT}
+    known = {name: (one.signature.value(name), other.signature.value(name)) for name in _TOLD}
     found = {key: values for key, values in known.items() if values[0] != values[1]}
     # The signature of a mean over several templates, seeds or orders is that of one of them.
     for key in ("demo_seed", "order"):
@@ -298,7 +278,7 @@ def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tup
             found.pop(key, None)
             if left != right:
                 found[f"{key}s"] = (", ".join(left), ", ".join(right))
-    if (one.templates > 1 or other.templates > 1) and "kind" not in found:
+    if (one.templates > 1 or other.templates > 1) and "approach" not in found:
         found.pop("template", None)
         found.pop("template_hash", None)
         if _template_hashes(one) != _template_hashes(other):
@@ -306,22 +286,26 @@ def _differing(one: Row, other: Row, first: Side, second: Side) -> dict[str, tup
     found = {key: values for key, values in found.items() if not _follows(key, known)}
     if len(one.item_ids) != len(other.item_ids):
         found["items"] = (len(one.item_ids), len(other.item_ids))
-    versions = first.run.manifest["versions"], second.run.manifest["versions"]
+    versions = first.run.document.versions, second.run.document.versions
     for package in versions[0].keys() & versions[1].keys():
-        left, right = versions[0][package], versions[1][package]
-        if left != right:
-            found[f"version of {package}"] = (left, right)
-    return {key.replace("_", " "): values for key, values in found.items()}
+        here, there = versions[0][package], versions[1][package]
+        if here != there:
+            found[f"version of {package}"] = (here, there)
+    return {STORED_NAMES.get(key, key).replace("_", " "): values for key, values in found.items()}
 
 
 def _follows(key: str, known: Mapping[str, tuple[Any, Any]]) -> bool:
     """Whether a difference follows from another one."""
 
     def differs(name: str) -> bool:
-        return name in known and known[name][0] != known[name][1]
+        left, right = known[name]
+        return bool(left != right)
 
-    if differs("kind"):  # a prompt and what is trained share little
-        return key not in ("kind", "method", "model", "labels_used", "data_hash")
-    if key in _OF_DEMOS and differs("shots") and 0 in known["shots"]:
+    if differs("approach"):  # a prompt and what is trained share little
+        return key not in ("approach", "method", "model", "labels_used", "data_hash")
+    about = ABOUT.get(key)  # means over seeds, orders or templates are told under names of their own
+    if about is None:
+        return False
+    if about.of_demos and differs("shots") and 0 in known["shots"]:
         return True
-    return any(differs(cause) for cause in _FOLLOWS.get(key, ()))
+    return about.follows is not None and differs(about.follows)

@@ -68,8 +68,8 @@ def _answers(row: Row, item: str) -> dict[str | None, list[str]]:
     found: dict[str | None, list[str]] = {}
     for cell in row.cells:
         answer = int(cell.prediction[place])
-        name = str(cell.signature["template"]).split("/")[-1]
-        name += f" seed {cell.signature['demo_seed']}" if row.seeds > 1 else ""
-        name += f" order {cell.signature['order']}" if row.orders > 1 else ""
+        name = str(cell.signature.template).split("/")[-1]
+        name += f" seed {cell.signature.demo_seed}" if row.seeds > 1 else ""
+        name += f" order {cell.signature.order}" if row.orders > 1 else ""
         found.setdefault(None if answer < 0 else row.labels[answer], []).append(name)
     return found

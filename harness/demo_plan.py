@@ -12,6 +12,7 @@ from typing import Any
 from harness.data import TaskData, normalised
 from harness.embeddings import Embedder
 from harness.errors import ModelError, UsageError
+from harness.files import path_text
 from harness.models import ModelFiles, ModelSpec, locate_model
 from harness.options import RunOptions
 from harness.order_choice import OrderScores, permuted_scores
@@ -22,19 +23,16 @@ from harness.shots import GUARD, SEEDED, Demonstrations, ListedRows, NearDuplica
 from harness.templates import Template
 from harness.tokenizer import PretrainedTokenizer
 
-_NOTHING = dict.fromkeys(
-    ("demos", "pool_hash", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order", "order")
-)
-
 
 @dataclass(frozen=True, slots=True)
 class CellDemos:
-    """The demonstrations of a cell. ``signature`` is all that decides which ones an item gets, and where they stand."""
+    """The demonstrations of a cell. ``signature``, the fields of its signature that they fill in, is all that decides
+    which ones an item gets, and where they stand."""
 
     drawing: Demonstrations | None = None
     shots: int = 0
     order: int | None = None
-    signature: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    signature: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self, item: Example) -> Sequence[Example]:
         """Those of an item, in the order drawn."""
@@ -190,9 +188,9 @@ class TaskDemos:
             )
         return kept
 
-    def _signature(self, order: int | None) -> Mapping[str, object]:
+    def _signature(self, order: int | None) -> Mapping[str, Any]:
         options, embedder, listed = self._options, self._planner.embedder, self._planner.listed
-        name = options.demos if options.demo_file is None else f"file:{options.demo_file.name}"
+        name = options.demos if options.demo_file is None else f"file:{path_text(options.demo_file.name)}"
         return {
             "demos": name,
             "pool_hash": digest([e.item_id for e in self._pool]) if listed else self._data.hashes["pool"],
@@ -228,7 +226,7 @@ class TaskDemos:
         found = [
             scores
             for scores in self._planner.permuted
-            if all(scores.signature.get(key) == value for key, value in wanted.items())
+            if all(scores.signature.value(name) == value for name, value in wanted.items())
         ]
         if not found:
             raise UsageError(

@@ -20,6 +20,11 @@ from harness.errors import DamagedFileError, HarnessError
 DIGEST_BYTES = 16
 
 
+def path_text(name: str) -> str:
+    """A name of a file as text that can be stored: a byte of it that is no UTF-8 becomes a word such as ``\\udcff``."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def write_atomically(
     path: Path, write: Callable[[Path], object], *, renamed: Callable[[Path], Path] | None = None
 ) -> Path:

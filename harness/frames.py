@@ -7,8 +7,8 @@ data, template and demonstrations are still those of the run. No model is loaded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -24,15 +24,16 @@ from harness.render import without_last_demo
 from harness.run_store import StoredRun, set_aside
 from harness.score_store import ScoreStore
 from harness.search_path import SearchPath
+from harness.signature import Signature
 from harness.sources import row_source
 from harness.tasks import Catalogue
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# Columns that tell what a cell is, and the keys of its signature.
+# Columns that tell what a cell is, and the fields of its signature.
 _OF_CELL = {
-    "task": "task", "kind": "kind", "model": "model", "template": "template", "shots": "shots",
+    "task": "task", "kind": "approach", "model": "model", "template": "template", "shots": "shots",
     "labels_used": "labels_used", "seed": "demo_seed", "order": "order", "rule": "rule", "calibration": "calibration",
     "control": "control", "split": "split",
 }  # fmt: skip
@@ -55,13 +56,10 @@ def predictions_frame(run: StoredRun, table: pa.Table, tell: Tell) -> DataFrame:
     frame = table.to_pandas().rename(columns={"text": "predicted_label", "shots": "shown"})
     for column in ("gold", "prediction"):
         frame[column] = pd.array([None if text == "null" else int(text) for text in frame[column]], "Int64")
-    labels = {cell["id"]: cell["labels"] for cell in run.manifest["cells"]}
-    frame["gold_label"] = [
-        labels[cell][gold] if labels[cell] else None for cell, gold in zip(frame["cell"], frame["gold"], strict=True)
-    ]
+    frame["gold_label"] = _label_names(run, frame["cell"], frame["gold"])
     _tell_cells(frame, run)
     texts, prompts = _Texts(run, tell), _Prompts(run, tell)
-    signatures = {cell["id"]: cell["signature"] for cell in run.manifest["cells"]}
+    signatures = {cell.id: cell.signature for cell in run.cells}
     found = [
         (texts.of(signatures[cell], item), prompts.of(signatures[cell], item, shown))
         for cell, item, shown in zip(frame["cell"], frame["item_id"], frame["shown"], strict=True)
@@ -81,27 +79,34 @@ def candidates_frame(run: StoredRun, tell: Tell) -> DataFrame:
     """
     import pandas as pd
 
-    if all(cell["signature"]["kind"] != "prompt" for cell in run.manifest["cells"]):
+    if all(cell.signature.approach != "prompt" for cell in run.cells):
         return pd.DataFrame()
     try:
         table = run.candidates()
     except DamagedFileError as error:
         tell(set_aside(error))
         return pd.DataFrame()
-    model = run.manifest["model"]
-    store = ScoreStore(run.path.parent.parent, model["fingerprint"], model["dtype"])
+    model = run.document.model
+    if model.fingerprint is None or model.dtype is None:
+        tell(f"{run.path.name}: its manifest names no model, so its log-probabilities cannot be found")
+        return pd.DataFrame()
+    store = ScoreStore(run.path.parent.parent, model.fingerprint, model.dtype)
     keys = np.frombuffer(b"".join(table["key"].to_pylist()), np.uint8).reshape(table.num_rows, -1)
     rows, scores = store.find(keys)
     sums = np.append(scores.sums, np.nan)  # the row -1 is the last one
     frame = table.drop_columns(["key"]).to_pandas()
     frame["logprob"] = sums[rows]
-    labels = {cell["id"]: cell["labels"] for cell in run.manifest["cells"]}
-    frame["label_name"] = [
-        labels[cell][label] if labels[cell] else None for cell, label in zip(frame["cell"], frame["label"], strict=True)
-    ]
+    frame["label_name"] = _label_names(run, frame["cell"], frame["label"])
     _tell_cells(frame, run)
     first = ["run", *_OF_CELL, "item_id", "label", "label_name", "word", "logprob"]
     return _ordered(frame, first)
+
+
+def _label_names(run: StoredRun, cells: Iterable[str], numbers: Iterable[int]) -> list[str | None]:
+    """The names of labels by their cells and numbers; None where items have options of their own."""
+    labels = {cell.id: cell.labels for cell in run.cells}
+    named = ((labels[cell], number) for cell, number in zip(cells, numbers, strict=True))
+    return [known[number] if known else None for known, number in named]
 
 
 def _ordered(frame: DataFrame, first: Sequence[str]) -> DataFrame:
@@ -111,11 +116,11 @@ def _ordered(frame: DataFrame, first: Sequence[str]) -> DataFrame:
 
 def _tell_cells(frame: DataFrame, run: StoredRun) -> None:
     """Add what each row's cell is."""
-    signatures = {cell["id"]: cell["signature"] for cell in run.manifest["cells"]}
+    signatures = {cell.id: cell.signature for cell in run.cells}
     frame["cell"] = frame["cell"].astype(object)
     frame["run"] = run.path.name
-    for column, key in _OF_CELL.items():
-        frame[column] = [signatures[cell].get(key) for cell in frame["cell"]]
+    for column, name in _OF_CELL.items():
+        frame[column] = [signatures[cell].value(name) for cell in frame["cell"]]
 
 
 class _Texts:
@@ -126,8 +131,8 @@ class _Texts:
         self._tell = tell
         self._known: dict[str, Mapping[str, str]] = {}
 
-    def of(self, signature: Mapping[str, Any], item: str) -> str | None:
-        task = signature["task"]
+    def of(self, signature: Signature, item: str) -> str | None:
+        task = signature.task
         if task not in self._known:
             try:
                 items = self._read(signature)
@@ -137,11 +142,11 @@ class _Texts:
                 self._known[task] = {}
         return self._known[task].get(item)
 
-    def _read(self, signature: Mapping[str, Any]) -> Sequence[Example]:
+    def _read(self, signature: Signature) -> Sequence[Example]:
         options = _options(self._run, signature)
-        task = Catalogue(SearchPath.default(options.include_path)).get(signature["task"])
+        task = Catalogue(SearchPath.default(options.include_path)).get(signature.task)
         source = row_source(task, options.data, options.data_dir, lambda text: None)
-        return load_data(task, source, [signature["role"]]).role(signature["role"])
+        return load_data(task, source, [signature.role]).role(signature.role)
 
 
 class _Prompts:
@@ -153,11 +158,11 @@ class _Prompts:
         self._planned: Mapping[tuple[object, ...], PlannedCell] | None = None
         self._known: dict[tuple[object, ...], Mapping[str, Prompt]] = {}
 
-    def of(self, signature: Mapping[str, Any], item: str, shown: int) -> str | None:
+    def of(self, signature: Signature, item: str, shown: int) -> str | None:
         """Args: shown: how many demonstrations fitted; those drawn last are left out first."""
-        if signature["kind"] != "prompt":
+        if signature.approach != "prompt":
             return None
-        key = tuple(signature[name] for name in _OF_PROMPT)
+        key = tuple(signature.values(_OF_PROMPT))
         if key not in self._known:
             self._known[key] = self._render(key, signature)
         prompt = self._known[key].get(item)
@@ -165,7 +170,7 @@ class _Prompts:
             prompt = without_last_demo(prompt)
         return None if prompt is None else prompt.text
 
-    def _render(self, key: tuple[object, ...], signature: Mapping[str, Any]) -> Mapping[str, Prompt]:
+    def _render(self, key: tuple[object, ...], signature: Signature) -> Mapping[str, Prompt]:
         try:
             if self._planned is None:
                 self._planned = dict(self._plan(signature))
@@ -179,7 +184,7 @@ class _Prompts:
             self._planned = self._planned or {}
             return {}
 
-    def _plan(self, signature: Mapping[str, Any]) -> Iterator[tuple[tuple[object, ...], PlannedCell]]:
+    def _plan(self, signature: Signature) -> Iterator[tuple[tuple[object, ...], PlannedCell]]:
         options = _options(self._run, signature)
         assert isinstance(options, RunOptions)
         for cell in plan_cells(options, SearchPath.default(options.include_path), QuietReporter()):
@@ -187,29 +192,27 @@ class _Prompts:
             yield (task, template, cell.shots, cell.seed, cell.demos.order, cell.control), cell
 
 
-def _options(run: StoredRun, signature: Mapping[str, Any]) -> RunOptions | BaselineOptions:
+def _options(run: StoredRun, signature: Signature) -> RunOptions | BaselineOptions:
     """The options of the run, for the split of that cell: a choice among prompts reports on another than it tries.
 
     That a run let a model's own code run is no permission: the run may be somebody else's.
     """
-    kind = RunOptions if signature["kind"] == "prompt" else BaselineOptions
-    return kind.read(run.manifest["options"]).model_copy(
-        update={"split": signature["role"], "trust_remote_code": False}
-    )
+    kind = RunOptions if signature.approach == "prompt" else BaselineOptions
+    return kind.read(run.document.options).model_copy(update={"split": signature.role, "trust_remote_code": False})
 
 
-def _changed(cell: PlannedCell, signature: Mapping[str, Any]) -> str | None:
+def _changed(cell: PlannedCell, signature: Signature) -> str | None:
     """What is no longer as it was when the cell was evaluated."""
     pairs: list[tuple[str, object, str]] = [
         ("the task file", cell.data.task.reading, "task_reading"),
-        ("the data", cell.data.hashes[signature["role"]], "data_hash"),
+        ("the data", cell.data.hashes[signature.role], "data_hash"),
         ("the template", cell.template.fingerprint, "template_hash"),
     ]
     pairs += [
-        ("what demonstrations are drawn from", cell.demos.signature[name], name)
+        ("what demonstrations are drawn from", cell.demos.signature.get(name), name)
         for name in ("pool_hash", "demo_guard", "demo_encoder_hash")
     ]
-    return next((what for what, value, name in pairs if _plain(value) != _plain(signature[name])), None)
+    return next((what for what, value, name in pairs if _plain(value) != _plain(signature.value(name))), None)
 
 
 def _plain(value: object) -> object:

@@ -70,16 +70,16 @@ def runs(results: Path) -> Listing:
     differing = [key for key in _OPTIONS if len({_option(run, key) for run in found} - {None}) > 1]
     told = bool(differing)
     for run in found:
-        manifest = run.manifest
+        known = run.document
         lines.append(
             [
                 run.path.name,
                 _status(run, remarks),
-                str(manifest["model"]["name"] or ""),
-                ", ".join(manifest["tasks"]),
+                known.model.name or "",
+                ", ".join(known.tasks),
                 *([_options(run, differing)] if told else []),
-                str(len(manifest["cells"])),
-                f"{sum(manifest['seconds'].values()):.1f}",
+                str(len(known.cells)),
+                f"{sum(known.seconds.values()):.1f}",
             ]
         )
     if not lines and not remarks:
@@ -92,9 +92,9 @@ def runs(results: Path) -> Listing:
 
 def _option(run: StoredRun, key: str) -> str | None:
     """What a run was asked, as one types it; None where it has no such option."""
-    if key not in run.manifest["options"]:
+    if key not in run.document.options:
         return None
-    value = run.manifest["options"][key]
+    value = run.document.options[key]
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return ",".join(map(str, listed))
 
@@ -107,7 +107,7 @@ def _status(run: StoredRun, remarks: list[str]) -> str:
     """A run that was killed says for ever that it is running, so that word would mislead."""
     from harness.run_store import set_aside
 
-    status = str(run.manifest["status"])
+    status = run.document.status
     if status == "running":
         return "unfinished"
     if run.finished:

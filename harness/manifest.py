@@ -5,18 +5,16 @@ Keys that are not here are another version's, and allowed. What a reader relies 
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from harness.records import MetricName, Role, digest
+from harness.records import MetricName, digest
+from harness.signature import MOST_ITEMS, Signature, Text
 
 SCHEMA = 1
 MOST_LABELS = 10_000
-MOST_ITEMS = 2**31 - 1
-MOST_ORDERS = 1_000
 
 
 def _time(text: str) -> str:
@@ -24,7 +22,6 @@ def _time(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=100_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hex = Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
@@ -32,63 +29,6 @@ Hex = Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
 
 class _Stored(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-
-class Signature(_Stored):
-    """Everything that can change a prediction of a cell, and the names people know it by; of a trained baseline, what
-    prompts alone have is None."""
-
-    task: Annotated[Text, Field(min_length=1)]
-    task_reading: Text | None = None
-    data: Text
-    data_hash: Text | None = None
-    pool_hash: Text | None = None
-    role: Role
-    split: Text | None = None
-    template: Text
-    template_hash: Text | None = None
-    shots: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    demos: Text | None = None
-    demo_seed: Annotated[int, Field(ge=-(2**63), le=2**63)] | None = None
-    demo_guard: Text | None = None
-    demo_encoder: Text | None = None
-    demo_encoder_hash: Text | None = None
-    demo_order: Text | None = None
-    order: Annotated[int, Field(ge=0, lt=MOST_ORDERS)] | None = None
-    rule: Text | None = None
-    calibration: Text | None = None
-    control: Text | None = None
-    model: Text
-    model_fingerprint: Text | None = None
-    tokenizer_hash: Text | None = None
-    dtype: Text | None = None
-    bos: Text | None = None
-    max_inputs: int | None = None
-    kind: Literal["prompt", "baseline"]
-    method: Text | None = None
-    method_version: int | None = None
-    labels_used: Annotated[int, Field(ge=0, le=MOST_ITEMS)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_before(cls, known: Any) -> Any:
-        """In an earlier version all cells were prompts, and ``method`` was the version."""
-        if not isinstance(known, dict) or "kind" in known:
-            return known
-        now = {"kind": "prompt", "method": None, "method_version": known.get("method")}
-        return {**known, **now, "labels_used": known.get("shots")}
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.labels_used is None:
-            raise ValueError("the key 'labels_used' is missing")
-        if self.kind == "prompt" and self.shots is None:
-            raise ValueError("the key 'shots' is missing, which a prompt's signature has")
-        if self.order is not None and self.order >= math.factorial(min(self.shots or 0, 9)):
-            raise ValueError(f"order: {self.shots} demonstrations have no order {self.order}")
-        if self.kind == "baseline" and self.method is None:
-            raise ValueError("the key 'method' is missing, which a baseline's signature has")
-        return self
 
 
 class Costs(_Stored):

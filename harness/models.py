@@ -17,6 +17,7 @@ import numpy as np
 
 from harness import hub
 from harness.errors import ModelError, UsageError, failure, suggest
+from harness.files import path_text
 from harness.fingerprint import model_fingerprint
 from harness.model_checks import check_architecture, check_leftovers, check_quantisation, check_size
 from harness.model_config import position_limit, special_tokens, text_config
@@ -84,7 +85,7 @@ class ModelFiles:
         if self.revision is not None or self.spec.name == BUILTIN:
             return self.spec.name
         named = Path(self.spec.name).expanduser()  # the transformer may lie in a folder below it
-        return named.name if named.name not in ("", "..") else named.resolve().name
+        return path_text(named.name if named.name not in ("", "..") else named.resolve().name)
 
     @cached_property
     def config(self) -> Any:

@@ -9,13 +9,15 @@ from typing import Literal
 import numpy as np
 
 from harness.calibrate import TRANSDUCTIVE
-from harness.cell_results import ROW_KEY, CellResult
+from harness.cell_results import CellResult
 from harness.paired import compare, not_worse_than_best
 from harness.row_names import row_names
+from harness.signature import CELL_KEY, ROW_KEY
 from harness.summary import Row
 
 MOST = 3  # lines that stand for all notices
 _MOST_NAMED = 3  # rows in one notice
+_BUT_CONTROL = [name for name in ROW_KEY if name != "control"]  # what a row and its control share
 _FEW_CLOSE = 0.01  # share of predictions within float rounding that is no news; a manifest lists them all
 
 # What kinds of notices there are, the weightiest first.
@@ -36,7 +38,7 @@ def findings(rows: Iterable[Row]) -> list[Notice]:
     named = list(_named(list(rows)))
     found = [*_within_noise(named), *_beaten_by_controls(named)]
     for row, name in named:
-        if row.signature["control"] is None:
+        if row.signature.control is None:
             found += _of_row(row, name)
     return found
 
@@ -68,8 +70,8 @@ def _within_noise(named: Sequence[tuple[Row, str]]) -> Iterator[Notice]:
     """For each task whose best row is not alone: which others are not worse beyond chance."""
     groups: dict[tuple[object, ...], list[tuple[Row, str]]] = {}
     for row, name in named:
-        if row.signature["control"] is None:
-            key = (row.task_label, row.signature["split"], row.items_hash)
+        if row.signature.control is None:
+            key = (row.task_label, row.signature.split, row.items_hash)
             groups.setdefault(key, []).append((row, name))
     for group in groups.values():
         (best, best_name), *others = sorted(group, key=lambda pair: -pair[0].item_accuracy.mean())
@@ -88,9 +90,9 @@ def _beaten_by_controls(named: Sequence[tuple[Row, str]]) -> Iterator[Notice]:
     A control may be of some of the row's prompts alone, where it would change nothing of the others; it is compared
     with those.
     """
-    controls = [row for row, _ in named if row.signature["control"] is not None]
+    controls = [row for row, _ in named if row.signature.control is not None]
     for row, name in named:
-        if row.signature["control"] is not None:
+        if row.signature.control is not None:
             continue
         for control in controls:
             if not _is_control_of(control, row):
@@ -108,7 +110,7 @@ def _beaten_by_controls(named: Sequence[tuple[Row, str]]) -> Iterator[Notice]:
             known = " on every item" if np.isnan(gain.low) else f" [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
             yield Notice(
                 "control",
-                f"{name}: {100 * real.mean():.1f}% does not beat its control {control.signature['control']},"
+                f"{name}: {100 * real.mean():.1f}% does not beat its control {control.signature.control},"
                 f" {100 * other.mean():.1f}%: difference {100 * gain.mean:+.1f}{known}",
             )
 
@@ -117,21 +119,21 @@ def _same_prompts(row: Row, control: Row) -> list[tuple[CellResult, CellResult]]
     """The cells of a row and of its control that are of one prompt."""
 
     def prompt(cell: CellResult) -> tuple[object, ...]:
-        return tuple(cell.signature[key] for key in ("template", "template_hash", "demo_seed", "order"))
+        return tuple(cell.signature.values([*CELL_KEY, "template_hash"]))
 
     known = {prompt(cell): cell for cell in row.cells}
     return [(known[prompt(cell)], cell) for cell in control.cells if prompt(cell) in known]
 
 
 def _is_control_of(control: Row, row: Row) -> bool:
-    same = all(control.signature[key] == row.signature[key] for key in ROW_KEY if key != "control")
+    same = control.signature.values(_BUT_CONTROL) == row.signature.values(_BUT_CONTROL)
     return same and (control.items_hash, control.chosen, control.part) == (row.items_hash, row.chosen, row.part)
 
 
 def _of_row(row: Row, name: str) -> Iterator[Notice]:
     top = int(np.argmax(row.predicted_share))
     share, gold = row.predicted_share[top], row.gold_share[top]
-    if share > 0.8 and share - gold > 0.2 and row.signature["method"] != "majority":
+    if share > 0.8 and share - gold > 0.2 and row.signature.method != "majority":
         told = f"predicts {row.labels[top]!r} for {share:.0%} of items; the gold share is {gold:.0%}"
         yield Notice("one label", f"{name}: {told}")
     if row.too_long:
@@ -140,8 +142,8 @@ def _of_row(row: Row, name: str) -> Iterator[Notice]:
     if row.shortened:
         told = f"{row.shortened} of {row.predictions} prompts lost demonstrations to fit the model"
         yield Notice("shortened", f"{name}: {told}")
-    if row.signature["calibration"] in TRANSDUCTIVE:
-        told = f"{row.signature['calibration']} calibration is transductive: it saw all items at once"
+    if row.signature.calibration in TRANSDUCTIVE:
+        told = f"{row.signature.calibration} calibration is transductive: it saw all items at once"
         yield Notice("transductive", f"{name}: {told}")
     if row.close > _FEW_CLOSE * row.predictions:
         told = f"{row.close} of {row.predictions} predictions are within float rounding of another label"

@@ -74,8 +74,8 @@ def predict_with_baseline(
     found, narrowing = find_run(run, results, reporter.notice)
     trained = find_baseline(found, narrowing, results, reporter, trust_remote_code=trust_remote_code)
     known = trained.cell.signature
-    task = Catalogue(SearchPath.default(include_path)).get(known["task"])
-    if task.reading != known["task_reading"]:
+    task = Catalogue(SearchPath.default(include_path)).get(known.task)
+    if task.reading != known.task_reading:
         raise UsageError(f"--run {run}: the file of the task {task.name} has changed since; train again")
     rows = read_text(text, task)
     examples = read_unlabelled(task, rows)

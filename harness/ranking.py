@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from typing import get_args
 
 from harness.breakdown import broken_down
-from harness.cell_results import ROW_KEY, CellResult
+from harness.cell_results import CellResult
 from harness.errors import UsageError, suggest
 from harness.name_patterns import fitting
 from harness.notices import Notice, findings
 from harness.records import digest
+from harness.signature import fields_that
 from harness.summary import By, Row, Status, summarise
 
-# What a user does not choose, and which changes between two equal commands: files, data and this program.
-_CHANGES = {
-    "task_reading", "data_hash", "pool_hash", "tokenizer_hash", "demo_encoder_hash", "demo_guard", "method_version",
-}  # fmt: skip
+# What makes a row and is a user's choice; the rest changes between two equal commands: files, data and this program.
+_CHOSEN = fields_that(lambda about: about.row and about.chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def latest(rows: Sequence[Row]) -> list[Row]:
 
 def _chosen(row: Row) -> str:
     items = None if row.status == "complete" else row.items_hash
-    return digest([[row.signature[key] for key in ROW_KEY if key not in _CHANGES], row.chosen, row.status, items])
+    return digest([row.signature.values(_CHOSEN), row.chosen, row.status, items])
 
 
 def _created(row: Row) -> str:
@@ -102,10 +101,10 @@ def _wanted(cells: list[CellResult], filters: Filters) -> list[CellResult]:
     cells = _matching(cells, "model", filters.models, "--model")
     cells = _matching(cells, "template", filters.prompts, "--prompts")
     for k in filters.shots:
-        known = sorted({int(cell.signature["shots"]) for cell in cells if cell.signature["shots"] is not None})
+        known = sorted({cell.signature.shots for cell in cells if cell.signature.shots is not None})
         if k not in known:
             raise UsageError(f"--shots {k}: nothing stored has that many (shots: {', '.join(map(str, known))})")
-    return [cell for cell in cells if not filters.shots or cell.signature["shots"] in filters.shots]
+    return [cell for cell in cells if not filters.shots or cell.signature.shots in filters.shots]
 
 
 def _matching(cells: list[CellResult], key: str, wanted: Sequence[str], option: str) -> list[CellResult]:
@@ -124,9 +123,9 @@ def _matching(cells: list[CellResult], key: str, wanted: Sequence[str], option: 
 
 
 def _spellings(cell: CellResult, key: str) -> list[str]:
-    if key == "template" and cell.signature["kind"] == "baseline":
+    if key == "template" and cell.signature.approach == "baseline":
         return []  # what is trained has no prompt
-    name = str(cell.signature[key])
+    name = str(cell.signature.value(key))
     return [name.rstrip("/").split("/")[-1], name]
 
 

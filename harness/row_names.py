@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.cell_results import ROW_KEY
+from harness.signature import ABOUT, STORED_NAMES, fields_that
 from harness.summary import Row, short_name
 
 
@@ -29,8 +29,8 @@ class Dimension:
         return "-" if value is None else str(value)
 
 
-def _of_signature(key: str) -> Callable[[Row], object]:
-    return lambda row: row.signature[key]
+def _of_signature(name: str) -> Callable[[Row], object]:
+    return lambda row: row.signature.value(name)
 
 
 CHOSEN = Dimension("chosen", lambda row: row.chosen, told=True)
@@ -46,24 +46,18 @@ BASE: Sequence[Dimension] = (
 SPLIT = Dimension("split", _of_signature("split"), told=True)
 ITEMS = Dimension("n", lambda row: row.n, told=True)
 
-_TOLD = {
-    "control": "control", "rule": "rule", "calibration": "calibration", "demos": "demos", "demo_encoder": "encoder",
-    "demo_order": "order", "dtype": "dtype", "bos": "bos", "data": "data",
-}  # fmt: skip
-_TITLES = {
-    "model_fingerprint": "fingerprint", "task_reading": "task file", "data_hash": "data hash", "pool_hash": "pool",
-    "tokenizer_hash": "tokenizer", "demo_encoder_hash": "encoder hash", "demo_guard": "guard",
-    "method_version": "version", "labels_used": "labels used",
-}  # fmt: skip
-SETTINGS: Sequence[Dimension] = [Dimension(title, _of_signature(key), told=True) for key, title in _TOLD.items()]
+SETTINGS: Sequence[Dimension] = [
+    Dimension(ABOUT[name].title or name, _of_signature(name), told=True)
+    for name in sorted(fields_that(lambda about: about.setting), key=lambda name: ABOUT[name].setting or 0)
+]
 # Whatever else makes a row: nothing is forgotten that is added to the key of a row.
 HIDDEN: Sequence[Dimension] = [
-    Dimension(_TITLES["model_fingerprint"], _of_signature("model_fingerprint")),
+    Dimension("fingerprint", _of_signature("model_fingerprint")),
     Dimension("items", lambda row: row.items_hash),
     *(
-        Dimension(_TITLES.get(key, key.replace("_", " ")), _of_signature(key))
-        for key in ROW_KEY
-        if key not in {"task", "split", "model", "shots", "model_fingerprint", *_TOLD}
+        Dimension(ABOUT[name].title or STORED_NAMES[name], _of_signature(name))
+        for name in fields_that(lambda about: about.row and not about.setting)
+        if name not in {"task", "split", "model", "shots", "model_fingerprint"}
     ),
 ]
 
@@ -90,7 +84,7 @@ def row_names(rows: Sequence[Row]) -> list[str]:
 
 
 def _with_control(row: Row) -> str:
-    control = row.signature["control"]
+    control = row.signature.control
     return short_name(row) if control is None else f"{short_name(row)}, control {control}"
 
 

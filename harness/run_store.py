@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ import pyarrow as pa
 from harness.encode import EncodedCell
 from harness.errors import DamagedFileError, UsageError, suggest
 from harness.files import digest_of, write_atomically
-from harness.manifest import SCHEMA, ManifestDocument
+from harness.manifest import SCHEMA, CellRecord, ManifestDocument
 from harness.records import Example, Prediction
+from harness.signature import Signature
 from harness.stored_json import read_document, sealed
 from harness.stored_parquet import check_file, read_table, write_table
 from harness.stored_predictions import (
@@ -37,14 +39,6 @@ from harness.stored_predictions import (
 
 # Takes one line about each run that is set aside.
 Tell = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One combination of everything that changes a prediction; ``id`` is the hash of ``signature``."""
-
-    id: str
-    signature: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -87,10 +81,10 @@ class RunFolder:
         text = sealed({**manifest.as_dict(), "files": self._files})
         write_atomically(self.path / "manifest.json", lambda path: path.write_bytes(text))
 
-    def write_candidates(self, parts: Sequence[tuple[Cell, Sequence[Example], EncodedCell]]) -> None:
+    def write_candidates(self, parts: Sequence[tuple[Signature, Sequence[Example], EncodedCell]]) -> None:
         self._write("candidates.parquet", [candidate_table(cell.id, items, encoded) for cell, items, encoded in parts])
 
-    def write_predictions(self, parts: Sequence[tuple[Cell, Sequence[Example], Sequence[Prediction]]]) -> None:
+    def write_predictions(self, parts: Sequence[tuple[Signature, Sequence[Example], Sequence[Prediction]]]) -> None:
         self._write("predictions.parquet", [prediction_table(cell.id, items, said) for cell, items, said in parts])
 
     def _write(self, name: str, tables: Sequence[pa.Table]) -> None:
@@ -103,16 +97,26 @@ class RunFolder:
         write_atomically(self.path / name, write)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredRun:
-    """A run as read back; ``manifest`` has every key of ``ManifestDocument``."""
+    """A run as read back."""
 
     path: Path
-    manifest: dict[str, Any]
+    document: ManifestDocument
+
+    @property
+    def cells(self) -> Sequence[CellRecord]:
+        """What the run tells of its cells."""
+        return self.document.cells
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The document as JSON values, with every key of ``ManifestDocument``."""
+        return self.document.model_dump(by_alias=True)
 
     @property
     def finished(self) -> bool:
-        return bool(self.manifest["status"] == "done")
+        return self.document.status == "done"
 
     def check_files(self) -> None:
         """See that the file of its predictions is as it was written, without reading the rows.
@@ -122,7 +126,7 @@ class StoredRun:
         """
         path = self.path / "predictions.parquet"
         try:
-            check_file(path, self.manifest["files"].get(path.name))
+            check_file(path, self.document.files.get(path.name))
         except FileNotFoundError as error:
             raise DamagedFileError(path, "is missing") from error
 
@@ -134,11 +138,11 @@ class StoredRun:
         """Raises DamagedFileError when they are missing or damaged; trained baselines have none."""
         return self._table("candidates.parquet", CANDIDATES, check_candidates)
 
-    def _table(self, name: str, schema: pa.Schema, check: Callable[[pa.Table, Sequence[Any]], None]) -> pa.Table:
+    def _table(self, name: str, schema: pa.Schema, check: Callable[[pa.Table, Sequence[CellRecord]], None]) -> pa.Table:
         path = self.path / name
         try:
-            table = read_table(path, schema, digest=self.manifest["files"].get(name))
-            check(table, self.manifest["cells"])
+            table = read_table(path, schema, digest=self.document.files.get(name))
+            check(table, self.cells)
         except FileNotFoundError as error:
             raise DamagedFileError(path, "is missing") from error
         except ValueError as error:
@@ -149,10 +153,9 @@ class StoredRun:
 def stored_run(folder: Path) -> StoredRun:
     """One run by its folder. Raises DamagedFileError."""
     try:
-        document = read_document(folder / "manifest.json", ManifestDocument)
+        return StoredRun(folder, read_document(folder / "manifest.json", ManifestDocument))
     except FileNotFoundError as error:
         raise DamagedFileError(folder / "manifest.json", "is missing") from error
-    return StoredRun(folder, document.model_dump(by_alias=True))
 
 
 def stored_runs(results: Path, tell: Tell | None = None) -> list[StoredRun]:
@@ -172,7 +175,7 @@ def stored_runs(results: Path, tell: Tell | None = None) -> list[StoredRun]:
             if tell is None:
                 raise
             tell(set_aside(error))
-    return sorted(runs, key=lambda run: str(run.manifest["created"]))
+    return sorted(runs, key=lambda run: run.document.created)
 
 
 def run_folders(results: Path) -> list[Path]:
@@ -202,7 +205,7 @@ def find_run(text: str, results: Path, tell: Tell) -> tuple[StoredRun, str]:
     asked = stored_run(exact) if exact is not None else None  # it fails before others are told of
     runs = [run for run in stored_runs(results, tell) if run.finished]
     if asked is not None and not asked.finished:
-        raise UsageError(f"{name}: is no finished run: its status is {asked.manifest['status']!r}")
+        raise UsageError(f"{name}: is no finished run: its status is {asked.document.status!r}")
     if asked is not None:
         return asked, narrowing
     ids = [run.path.name for run in runs]

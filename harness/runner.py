@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness import interrupts
 from harness.background import Background
@@ -27,11 +26,12 @@ from harness.models import load_model, locate_model
 from harness.options import RunOptions
 from harness.processes import Processes
 from harness.progress import QuietReporter, Reporter
-from harness.records import CalibrationName, Example, Prediction, Role, RuleName, digest
-from harness.run_store import Cell, Manifest, RunFolder
+from harness.records import CalibrationName, Example, Prediction, Role, RuleName
+from harness.run_store import Manifest, RunFolder
 from harness.score_store import ScoreStore
 from harness.scoring import Report, Scoring
 from harness.search_path import SearchPath
+from harness.signature import Signature
 from harness.tokenizer import PretrainedTokenizer
 from harness.versions import versions
 
@@ -43,7 +43,7 @@ METHOD_VERSION = 2
 class FinishedCell:
     """One cell with its predictions, in the order of its items."""
 
-    cell: Cell
+    signature: Signature
     items: Sequence[Example]
     predictions: Sequence[Prediction]
     encoded: EncodedCell
@@ -139,8 +139,7 @@ class Session:
                 for rule, calibration in planned.readings:
                     signature = _signature(planned, rule, calibration, split, self)
                     predictions = predict(planned.items, cell, sums[rows], rule, calibration, beside)
-                    identity = Cell(digest(signature), signature)
-                    finished.append(FinishedCell(identity, planned.items, predictions, cell))
+                    finished.append(FinishedCell(signature, planned.items, predictions, cell))
         return finished
 
 
@@ -234,36 +233,34 @@ def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Sess
 
 def _signature(
     planned: PlannedCell, rule: RuleName, calibration: CalibrationName, split: Role, session: Session
-) -> dict[str, Any]:
-    """Everything that can change a prediction of the cell, and the names people know it by."""
+) -> Signature:
     data, template = planned.data, planned.template
     files, tokenizer = session.files, session.tokenizer
-    return {
-        "kind": "prompt",
-        "method": None,
-        "method_version": METHOD_VERSION,
-        "labels_used": planned.shots,
-        "task": data.task.name,
-        "task_reading": data.task.reading,
-        "data": data.origin,
-        "data_hash": data.hashes[split],
-        "role": split,
-        "split": data.task.splits[split],
-        "template": template.name,
-        "template_hash": template.fingerprint,
-        "shots": planned.shots,
-        "demo_seed": planned.seed,
+    return Signature(
+        approach="prompt",
+        method_version=METHOD_VERSION,
+        labels_used=planned.shots,
+        task=data.task.name,
+        task_reading=data.task.reading,
+        data=data.origin,
+        data_hash=data.hashes[split],
+        role=split,
+        split=data.task.splits[split],
+        template=template.name,
+        template_hash=template.fingerprint,
+        shots=planned.shots,
+        demo_seed=planned.seed,
         **planned.demos.signature,
-        "rule": rule,
-        "calibration": calibration,
-        "control": planned.control,
-        "model": files.label,
-        "model_fingerprint": files.fingerprint,
-        "tokenizer_hash": tokenizer.fingerprint,
-        "dtype": files.dtype,
-        "bos": files.spec.bos,
-        "max_inputs": files.max_inputs,
-    }
+        rule=rule,
+        calibration=calibration,
+        control=planned.control,
+        model=files.label,
+        model_fingerprint=files.fingerprint,
+        tokenizer_hash=tokenizer.fingerprint,
+        dtype=files.dtype,
+        bos=files.spec.bos,
+        max_inputs=files.max_inputs,
+    )
 
 
 class _Writer:
@@ -285,23 +282,23 @@ class _Writer:
         for cell in finished:
             close = [p.item_id for p in cell.predictions if p.status == "ok" and p.margin < p.tolerance]
             if close:
-                manifest.close_items.append({"cell": cell.cell.id, "items": close})
+                manifest.close_items.append({"cell": cell.signature.id, "items": close})
         tasks = {cell.data.task.name: cell.data.task for cell in cells}
         manifest.cells = [
             {
-                "id": cell.cell.id,
-                "signature": cell.cell.signature,
-                "metrics": list(tasks[cell.cell.signature["task"]].metrics),
-                "labels": tasks[cell.cell.signature["task"]].labels,
-                "domain": tasks[cell.cell.signature["task"]].domain,
+                "id": cell.signature.id,
+                "signature": cell.signature.as_dict(),
+                "metrics": list(tasks[cell.signature.task].metrics),
+                "labels": tasks[cell.signature.task].labels,
+                "domain": tasks[cell.signature.task].domain,
                 "n": len(cell.items),
                 "straddling": cell.encoded.straddling,
                 "selection_labels": self._selection_labels,
             }
             for cell in finished
         ]
-        self._folder.write_candidates([(cell.cell, cell.items, cell.encoded) for cell in finished])
-        self._folder.write_predictions([(cell.cell, cell.items, cell.predictions) for cell in finished])
+        self._folder.write_candidates([(cell.signature, cell.items, cell.encoded) for cell in finished])
+        self._folder.write_predictions([(cell.signature, cell.items, cell.predictions) for cell in finished])
         interrupts.check()
         manifest.status = "done"
         manifest.notices = list(getattr(reporter, "notices", []))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from harness.records import CalibrationName, Example, RuleName
 from harness.runner import FinishedRun, Session, store_run
 from harness.sequential import Round, halving_schedule
 
+Reading = tuple[RuleName, CalibrationName]
 # What each reading of an arm, by the arm's number, was right on, item by item.
-Answers = dict[int, dict[tuple[RuleName, CalibrationName], list[bool]]]
+Answers = dict[int, dict[Reading, list[bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _answer(
     finished = session.finish(cells, encoded, "select")
     arm_of = {id(cell): index for index, cell in zip(alive, encoded.cells, strict=True)}
     for found in finished:
-        reading = found.cell.signature["rule"], found.cell.signature["calibration"]
+        reading = cast("Reading", (found.signature.rule, found.signature.calibration))
         answers = right.setdefault(arm_of[id(found.encoded)], {}).setdefault(reading, [])
         answers.extend(one.correct for one in found.predictions)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.prompteval import prompt_quantiles
 from harness.reliability import brier, expected_calibration_error
+from harness.signature import CELL_KEY
 from harness.summary import Row
 from harness.variance import VarianceComponents, variance_components
 
@@ -100,9 +101,7 @@ def remarks(found: Sequence[Sensitivity]) -> list[str]:
     shares = [f"{', '.join(parts)}: shares of the variance of the mean"] if parts else []
     told = ["; ".join([*shares, "+-: 95% over new ones of all that vary, by Student's t"])]
     one_template = sum(one.row.templates == 1 and not one.row.trained and one.variance is not None for one in found)
-    one_seed = sum(
-        one.row.seeds == 1 and bool(one.row.signature["shots"]) and one.variance is not None for one in found
-    )
+    one_seed = sum(one.row.seeds == 1 and bool(one.row.signature.shots) and one.variance is not None for one in found)
     if one_seed:
         told.append(
             f"{one_seed} of the rows with demonstrations have one seed: what another would change is in no share and"
@@ -118,8 +117,8 @@ def remarks(found: Sequence[Sensitivity]) -> list[str]:
 def _variance(row: Row, scores: np.ndarray) -> VarianceComponents | None:
     """Components over template, seed, order and item; of a grid that has all of its combinations."""
     levels = []
-    for name in ("template", "demo_seed", "order"):
-        values = [str(cell.signature[name]) for cell in row.cells]
+    for name in CELL_KEY:
+        values = [str(cell.signature.value(name)) for cell in row.cells]
         levels.append(np.unique(values, return_inverse=True)[1])
     if len(row.cells) != math.prod(len(np.unique(level)) for level in levels):
         return None

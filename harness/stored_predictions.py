@@ -6,8 +6,8 @@ It knows what a manifest says of a cell (its labels and number of items), and no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.encode import EncodedCell
+from harness.manifest import CellRecord
 from harness.records import KEY_BYTES, Example, Prediction, Status
 
 _NAMES = pa.dictionary(pa.int32(), pa.string())
@@ -106,19 +107,19 @@ def _dictionary(values: Sequence[str | None]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
 
 
-def check_predictions(table: pa.Table, cells: Sequence[Mapping[str, Any]]) -> None:
+def check_predictions(table: pa.Table, cells: Sequence[CellRecord]) -> None:
     """See that a table, in the columns of ``PREDICTIONS``, holds what a manifest says of its cells.
 
     Raises:
         ValueError: what is wrong, with the cell and item where it is.
     """
     place = _Places(table, cells)
-    place.require(place.counts == [cell["n"] for cell in cells], "has another number of items than its manifest tells")
+    place.require(place.counts == [cell.n for cell in cells], "has another number of items than its manifest tells")
     gold, said = label_numbers(table["gold"]), label_numbers(table["prediction"])
     scores = table["scores"].combine_chunks()
     length = pc.list_value_length(scores).to_numpy(zero_copy_only=False).astype(np.int64)
     status = _index_in(table["status"], _STATUSES)
-    labels = place.of_cells([len(cell["labels"]) if cell["labels"] is not None else -1 for cell in cells])
+    labels = place.of_cells([len(cell.labels) if cell.labels is not None else -1 for cell in cells])
     fits = status != _STATUSES.index("too_long")
     width = np.where(labels < 0, length, labels)
     values = scores.flatten()
@@ -142,10 +143,10 @@ def check_predictions(table: pa.Table, cells: Sequence[Mapping[str, Any]]) -> No
     place.one_kind(table["cluster"].is_valid().to_numpy(), "has a cluster for some items only")
 
 
-def check_candidates(table: pa.Table, cells: Sequence[Mapping[str, Any]]) -> None:
+def check_candidates(table: pa.Table, cells: Sequence[CellRecord]) -> None:
     """See that a table, in the columns of ``CANDIDATES``, goes with a manifest's cells. Raises ValueError."""
     place = _Places(table, cells, once=False)
-    labels = place.of_cells([len(cell["labels"]) if cell["labels"] is not None else 2**31 - 1 for cell in cells])
+    labels = place.of_cells([len(cell.labels) if cell.labels is not None else 2**31 - 1 for cell in cells])
     label = table["label"].to_numpy()
     place.require_rows((label >= 0) & (label < labels), "the label is beyond the last label")
     for name in ("n_tokens", "n_chars", "n_bytes", "unit"):
@@ -155,8 +156,8 @@ def check_candidates(table: pa.Table, cells: Sequence[Mapping[str, Any]]) -> Non
 class _Places:
     """Where the rows of each cell of a manifest are."""
 
-    def __init__(self, table: pa.Table, cells: Sequence[Mapping[str, Any]], *, once: bool = True) -> None:
-        self._ids = [cell["id"] for cell in cells]
+    def __init__(self, table: pa.Table, cells: Sequence[CellRecord], *, once: bool = True) -> None:
+        self._ids = [cell.id for cell in cells]
         self._cell = _index_in(table["cell"], self._ids)
         if (self._cell < 0).any():
             raise ValueError("cell: one is not in the manifest")

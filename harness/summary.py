@@ -14,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.cell_results import ROW_KEY, CellResult
+from harness.cell_results import CellResult
 from harness.metrics import METRICS, Ints, confusion, pair_index
 from harness.paired import difference_interval
 from harness.power import detectable_difference, detectable_single
 from harness.records import digest
+from harness.signature import ROW_KEY, Signature
 from harness.statistics import Interval, bootstrap_interval, mean_interval, standard_error
 
 Floats = npt.NDArray[np.float64]
@@ -77,7 +78,7 @@ class Row:
     order of item ids. ``part`` is what of a row it is, such as ("prompt", "plain"); None for a whole one.
     """
 
-    signature: Mapping[str, Any]
+    signature: Signature
     items_hash: str
     n: int
     templates: int
@@ -103,29 +104,29 @@ class Row:
     @property
     def trained(self) -> bool:
         """Whether it is a trained baseline, and no prompt."""
-        return bool(self.signature["kind"] == "baseline")
+        return self.signature.approach == "baseline"
 
     @property
     def chosen(self) -> str | None:
         """The template's name where a choice on other items has picked it alone; None for any other row."""
-        return str(self.signature["template"]).split("/")[-1] if self.cells[0].selection_labels else None
+        return self.signature.template.split("/")[-1] if self.cells[0].selection_labels else None
 
     @property
     def labels_used(self) -> int:
         """Labels that training took, or those that prompts show and those that they were chosen by."""
-        return int(self.signature["labels_used"]) + max(cell.selection_labels for cell in self.cells)
+        return (self.signature.labels_used or 0) + max(cell.selection_labels for cell in self.cells)
 
     @property
     def status(self) -> Status:
         """What it is of."""
-        if self.signature["role"] not in ("report", None):
+        if self.signature.role != "report":
             return "select"
         return "limited" if any(cell.limited for cell in self.cells) else "complete"
 
     @property
     def template(self) -> str | None:
         """The name of its only template, without its folder; None of several."""
-        return str(self.signature["template"]).split("/")[-1] if self.templates == 1 and not self.trained else None
+        return self.signature.template.split("/")[-1] if self.templates == 1 and not self.trained else None
 
     @property
     def detectable(self) -> float:
@@ -146,33 +147,31 @@ class Row:
     @property
     def task_label(self) -> str:
         """The task as tables show it; built-in samples are never mistaken for the real data."""
-        return (
-            f"{self.signature['task']} (sample)" if self.signature["data"] == "sample" else str(self.signature["task"])
-        )
+        return f"{self.signature.task} (sample)" if self.signature.data == "sample" else self.signature.task
 
     def as_dict(self) -> dict[str, Any]:
         """The row of the ``--json`` document."""
         known = self.signature
         return {
-            "task": known["task"],
-            "data": known["data"],
-            "split": known["split"],
-            "role": known["role"],
+            "task": known.task,
+            "data": known.data,
+            "split": known.split,
+            "role": known.role,
             "status": self.status,
-            "kind": known["kind"],
+            "kind": known.approach,
             **({self.part[0]: self.part[1]} if self.part else {}),
-            "model": known["model"],
-            "method": known["method"],
-            "shots": known["shots"],
+            "model": known.model,
+            "method": known.method,
+            "shots": known.shots,
             "labels_used": self.labels_used,
-            "demos": known["demos"],
-            "demo_encoder": known["demo_encoder"],
-            "demo_order": known["demo_order"],
-            "rule": known["rule"],
-            "calibration": known["calibration"],
-            "control": known["control"],
-            "dtype": known["dtype"],
-            "bos": known["bos"],
+            "demos": known.demos,
+            "demo_encoder": known.demo_encoder,
+            "demo_order": known.demo_order,
+            "rule": known.rule,
+            "calibration": known.calibration,
+            "control": known.control,
+            "dtype": known.dtype,
+            "bos": known.bos,
             "chosen": self.chosen,
             "n": self.n,
             "template": self.template,
@@ -190,12 +189,12 @@ class Row:
             "close": self.close,
             "too_long": self.too_long,
             "shortened": self.shortened,
-            "model_fingerprint": known["model_fingerprint"],
-            "data_hash": known["data_hash"],
+            "model_fingerprint": known.model_fingerprint,
+            "data_hash": known.data_hash,
             "items_hash": self.items_hash,
-            "pool_hash": known["pool_hash"],
-            "task_reading": known["task_reading"],
-            "tokenizer_hash": known["tokenizer_hash"],
+            "pool_hash": known.pool_hash,
+            "task_reading": known.task_reading,
+            "tokenizer_hash": known.tokenizer_hash,
         }
 
 
@@ -204,8 +203,8 @@ def summarise(cells: Iterable[CellResult]) -> list[Row]:
     counts. A prompt that was chosen by labels has a row of its own, which is charged with them."""
     groups: dict[str, dict[tuple[str, Any, Any], CellResult]] = {}
     for cell in sorted(cells, key=lambda cell: cell.created):
-        key = digest([[cell.signature[name] for name in ROW_KEY], cell.items_hash, cell.chosen])
-        groups.setdefault(key, {})[cell.signature["template"], cell.signature["demo_seed"], _order(cell)] = cell
+        key = digest([cell.signature.values(ROW_KEY), cell.items_hash, cell.chosen])
+        groups.setdefault(key, {})[cell.signature.template, cell.signature.demo_seed, _order(cell)] = cell
     return ranked(beside_baselines([row_of(list(group.values())) for group in groups.values()]))
 
 
@@ -219,10 +218,10 @@ def ranked(rows: Iterable[Row], place: Callable[[Row], Any] = lambda row: ()) ->
         rows,
         key=lambda row: (
             row.task_label,
-            row.signature["split"],
+            row.signature.split,
             -row.n,
             place(row),
-            row.signature["control"] is not None,
+            row.signature.control is not None,
             -row.metrics[row.primary].mean,
         ),
     )
@@ -247,21 +246,21 @@ def beside_baselines(rows: Sequence[Row]) -> list[Row]:
 
 def _place(row: Row) -> tuple[object, ...]:
     """What rows share that can be paired item by item."""
-    return row.task_label, row.signature["split"], row.signature["task_reading"], row.items_hash
+    return row.task_label, row.signature.split, row.signature.task_reading, row.items_hash
 
 
 def short_name(row: Row, *, task: bool = True) -> str:
     """Model, task and shots, or labels; several rows may share it."""
     known = row.signature
-    what = f"{known['labels_used']} labels" if row.trained else f"{known['shots']}-shot"
+    what = f"{known.labels_used} labels" if row.trained else f"{known.shots}-shot"
     chosen = [] if row.chosen is None else [f"chosen: {row.chosen}"]
     part = [" ".join(row.part)] if row.part else []
-    return ", ".join([str(known["model"]), *([row.task_label] if task else []), what, *chosen, *part])
+    return ", ".join([known.model, *([row.task_label] if task else []), what, *chosen, *part])
 
 
 def _order(cell: CellResult) -> int | None:
     """The number of the order in which demonstrations stand, of those that share a row; a choice takes one's place."""
-    return cell.signature["order"] if cell.signature["demo_order"] == "permuted" else None
+    return cell.signature.order if cell.signature.demo_order == "permuted" else None
 
 
 def row_of(cells: Sequence[CellResult], part: tuple[By, str] | None = None) -> Row:
@@ -277,8 +276,8 @@ def row_of(cells: Sequence[CellResult], part: tuple[By, str] | None = None) -> R
         signature=first.signature,
         items_hash=first.items_hash,
         n=len(first.item_ids),
-        templates=len({cell.signature["template"] for cell in cells}),
-        seeds=len({cell.signature["demo_seed"] for cell in cells}),
+        templates=len({cell.signature.template for cell in cells}),
+        seeds=len({cell.signature.demo_seed for cell in cells}),
         orders=len(set(map(_order, cells))),
         primary=first.metrics[0],
         metrics={name: _summary(name, cells, pairs, n_labels) for name in names},
@@ -303,7 +302,7 @@ def _summary(name: str, cells: Sequence[CellResult], pairs: Ints, n_labels: int)
     by_template: dict[str, list[float]] = {}
     for cell, row in zip(cells, pairs, strict=True):
         value = float(metric(confusion(row, n_labels)))
-        by_template.setdefault(str(cell.signature["template"]), []).append(value)
+        by_template.setdefault(cell.signature.template, []).append(value)
     means = {template: float(np.mean(values)) for template, values in by_template.items()}
     worst, best = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
     if name == "accuracy":

@@ -47,7 +47,7 @@ def row_columns(rows: Sequence[Row]) -> list[Column[Row]]:
         Column[Row](SPLIT.title, SPLIT.text, shared="always", gives="name"),
         Column[Row]("model", lambda row: names[_model(row)], gives="name"),
         *(Column[Row](by, lambda row: row.part[1] if row.part else "-", gives="name") for by in parts),
-        Column[Row]("k", lambda row: "-" if row.trained else str(row.signature["shots"]), "right", says=_any_prompt),
+        Column[Row]("k", lambda row: "-" if row.trained else str(row.signature.shots), "right", says=_any_prompt),
         Column[Row]("labels", lambda row: str(row.labels_used), "right", says=_any_labels),
     ]
     return [*found, *(_setting(dimension) for dimension in telling(rows))]
@@ -74,7 +74,7 @@ def model_names(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
 
 
 def _model(row: Row) -> tuple[str, str]:
-    return str(row.signature["model"]), str(row.signature["model_fingerprint"])
+    return str(row.signature.model), str(row.signature.model_fingerprint)
 
 
 def _items() -> Column[Row]:
@@ -148,7 +148,7 @@ def _shares_column() -> Column[Row]:
 def _metric(name: str, fold: int | None = None) -> Column[Row]:
     def score(row: Row) -> float | None:
         known = row.metrics.get(name)
-        return None if known is None or row.signature["control"] is not None else known.mean
+        return None if known is None or row.signature.control is not None else known.mean
 
     def value(row: Row) -> str:
         return _interval(row.metrics[name]) if name in row.metrics else "-"

@@ -93,7 +93,7 @@ def test_the_difference_to_the_best_baseline_is_paired(harness: Commands, projec
     assert best.best_baseline is None
     (prompt,) = (row for row in rows if not row.trained)
     assert prompt.best_baseline is not None
-    assert prompt.best_baseline.name == f"{best.signature['method']}, 40 labels"
+    assert prompt.best_baseline.name == f"{best.signature.method}, 40 labels"
     known = stats.ttest_rel(prompt.item_accuracy, best.item_accuracy).confidence_interval()
     assert prompt.best_baseline.difference.low == pytest.approx(known.low)
     flat = next(iter(csv.DictReader(io.StringIO(harness.ok("leaderboard", "--format", "csv").out))))
@@ -125,7 +125,7 @@ def test_runs_of_before_are_prompts(harness: Commands, project: Project, tiny_gp
     path.write_text(json.dumps(known))
     after = package.leaderboard().rows[0]
     assert after.as_dict() == before.as_dict()
-    assert (after.signature["kind"], after.signature["labels_used"]) == ("prompt", 2)
+    assert (after.signature.approach, after.signature.labels_used) == ("prompt", 2)
 
 
 # Resuming

@@ -18,8 +18,9 @@ from harness.breakeven import selection_labels
 from harness.breakeven.report import _about
 from harness.errors import UsageError
 from harness.learning_curves import data_advantage
-from harness.records import Example, Prediction, digest
-from harness.run_store import Cell, Manifest, RunFolder
+from harness.records import Example, Prediction
+from harness.run_store import Manifest, RunFolder
+from harness.signature import Signature
 
 N = 200
 SIZES = (8, 32, 128)
@@ -48,20 +49,23 @@ def store(
     """Write a run as ``harness run`` does; gold labels alternate."""
     folder = RunFolder(Path("results"))
     parts, entries = [], []
-    for signature, answers in cells:
-        cell = Cell(digest(dict(signature)), signature)
+    for values, answers in cells:
+        signature = Signature.model_validate(dict(values))
         examples, predictions = [], []
         for number, answer in enumerate(answers):
             gold = (number + flipped) % 2
             examples.append(Example(f"{items}{number:04}", {}, ("low", "high"), gold, None, ""))
             label = gold if answer else 1 - gold
             predictions.append(
-                Prediction(
-                    examples[-1].item_id, 0, None, gold, label, (-1.0, -2.0), "ok", signature["shots"] or 0, 1, 0
-                )
+                Prediction(examples[-1].item_id, 0, None, gold, label, (-1.0, -2.0), "ok", signature.shots or 0, 1, 0)
             )
-        parts.append((cell, examples, predictions))
-        entry = {"id": cell.id, "signature": signature, "metrics": ["accuracy"], "labels": ["low", "high"]}
+        parts.append((signature, examples, predictions))
+        entry = {
+            "id": signature.id,
+            "signature": signature.as_dict(),
+            "metrics": ["accuracy"],
+            "labels": ["low", "high"],
+        }
         entries.append({**entry, "n": len(answers), "costs": costs, "selection_labels": selection_labels})
     rows = {"mood": {"rows": {"pool": 500}}}
     manifest = Manifest(folder.id, folder.created, "done", [], {}, {}, {}, rows, entries)
@@ -224,7 +228,7 @@ def test_a_prompt_picked_by_hand_is_named_and_said_to_be_picked(harness: Command
     store([(prompt(template=f"mood/{name}"), right(share, 99)) for name, share in (("plain", 0.7), ("terse", 0.75))])
     store_baselines()
     done = harness.ok("breakeven", "--prompt", "terse")
-    assert lines(done)[1].startswith("mood  tiny 0-shot (terse, picked by hand)  75.0")
+    assert " ".join(lines(done)[1].split()).startswith("mood tiny 0-shot (terse, picked by hand) 75.0")
     assert "on mood, tiny 0-shot (terse, picked by hand) is worth about 64 labels (95%: " in done.out
     assert "note: mood: terse was picked by hand; if it was picked by scores like these, it looks better" in done.err
 

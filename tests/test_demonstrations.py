@@ -251,7 +251,7 @@ def test_cells_record_everything_that_decides_what_is_shown(
 
 def test_orders_are_averaged_as_seeds_are(evaluate: Evaluate) -> None:
     result = evaluate(demo_order="permuted:2", demo_seeds="0,1,2", shots="0,2")
-    few, none = (row for row in sorted(result.rows, key=lambda row: -row.signature["shots"]))
+    few, none = (row for row in sorted(result.rows, key=lambda row: -row.signature.shots))
     assert (few.templates, few.seeds, few.orders, few.predictions) == (2, 3, 2, 2 * 3 * 2 * 20)
     assert (none.templates, none.seeds, none.orders, none.predictions) == (2, 1, 1, 2 * 20)
     by_cell = result.predictions.groupby("cell").correct.mean()
@@ -269,7 +269,7 @@ def test_orders_of_several_runs_are_one_row_and_a_choice_is_another(evaluate: Ev
     evaluate(demo_order="permuted:2", shots=3)
     evaluate(demo_order="permuted:4", shots=3)
     evaluate(shots=3)
-    told = {row.signature["demo_order"]: row.orders for row in package.leaderboard().rows}
+    told = {row.signature.demo_order: row.orders for row in package.leaderboard().rows}
     assert told == {"permuted": 4, "drawn": 1}
     assert set(package.leaderboard().table["orders"]) == {4, 1}
 
@@ -318,8 +318,8 @@ def test_entropy_takes_the_order_under_which_answers_to_other_items_are_most_eve
     assert {(row.template, row.demo_seed): row.order for row in told[told.chosen].itertuples()} == chosen
     for row in told.itertuples():
         assert row.entropy == pytest.approx(entropy(scores[row.template, row.demo_seed][row.order], measure))  # type: ignore[arg-type]
-    (few, _) = sorted(run.rows, key=lambda row: -row.signature["shots"])
-    assert (few.signature["demo_order"], few.seeds, few.orders) == (name, 2, 1)
+    (few, _) = sorted(run.rows, key=lambda row: -row.signature.shots)
+    assert (few.signature.demo_order, few.seeds, few.orders) == (name, 2, 1)
 
 
 def test_a_choice_needs_scores_of_the_same_prompt_on_the_split_for_choices(

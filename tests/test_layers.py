@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 LAYERS = """
 errors records terminal versions
 files text_files hub search_path strict_yaml interrupts background peak_memory limited tokenizer_probe
-name_patterns stored_json stored_arrays memo manifest
+name_patterns stored_json stored_arrays memo signature manifest
 words repeats
 sandbox.values sandbox.environment sandbox.functions sandbox.compiler sandbox
 metrics resampling statistics learning_curves seed_samples label_worth

@@ -46,6 +46,15 @@ def test_folders_may_have_names_that_are_not_utf8(
     assert "caf\\udce9/nowhere: no such data folder" in mistake
 
 
+def test_a_list_of_demonstrations_may_have_such_a_name(harness: Commands, odd: Path, tiny_gpt2: Path) -> None:
+    listed = odd / os.fsdecode(b"pr\xe9f\xe9r\xe9s.jsonl")
+    listed.write_text(json.dumps({"text": "A lovely day out", "label": 1}) + "\n")
+    given = ("--tasks", "mood", "--data-dir", odd, "--model", tiny_gpt2, "--limit", "4", "--shots", "1")
+    harness.ok("run", *given, "--prompts", "plain", "--demos", f"file:{listed}")
+    (row,) = json.loads(harness.ok("leaderboard", "--json").out)["rows"]
+    assert row["demos"] == r"file:pr\udce9f\udce9r\udce9s.jsonl"
+
+
 def test_a_source_tree_needs_no_metadata(
     harness: Commands, project: Project, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

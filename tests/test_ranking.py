@@ -50,9 +50,9 @@ STORED = [
 )
 def test_filters_keep_what_they_name(filters: Filters, models: set[str]) -> None:
     rows = board(STORED, filters).rows
-    assert {row.signature["model"] for row in rows} == models
+    assert {row.signature.model for row in rows} == models
     if filters.shots:
-        assert {row.signature["shots"] for row in rows} == set(filters.shots)
+        assert {row.signature.shots for row in rows} == set(filters.shots)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,8 @@ def test_a_filter_that_fits_nothing_is_a_mistake(filters: Filters, fragment: str
     "key", ["task_reading", "data_hash", "pool_hash", "tokenizer_hash", "demo_guard", "method_version"]
 )
 def test_of_rows_with_the_same_settings_the_latest_is_shown(key: str) -> None:
-    old, new = cell(WRONG, **{key: 1}), cell(RIGHT, **{key: 2}, created=LATER)
+    before, now = (1, 2) if key == "method_version" else ("h1", "h2")
+    old, new = cell(WRONG, **{key: before}), cell(RIGHT, **{key: now}, created=LATER)
     for cells in ([old, new], [new, old]):
         found = board(cells)
         assert [row.metrics["accuracy"].mean for row in found.rows] == [1.0]
@@ -136,7 +137,7 @@ def test_limited_runs_and_other_splits_stand_below_lines_of_their_own() -> None:
 def test_by_prompt_has_a_row_for_each_template_the_best_first() -> None:
     cells = [cell(answers, template=f"mood/{name}") for name, answers in (("a", HALF), ("b", RIGHT), ("c", WRONG))]
     rows = board([*cells, cell(WRONG, template="mood/a", shots=4)], by="prompt").rows
-    assert [(row.signature["shots"], part(row), row.metrics["accuracy"].mean) for row in rows] == [
+    assert [(row.signature.shots, part(row), row.metrics["accuracy"].mean) for row in rows] == [
         (0, "b", 1.0), (0, "a", 0.5), (0, "c", 0.0), (4, "a", 0.0),
     ]  # fmt: skip
     titles = [column.title for column in tables.score_table(rows).columns]
@@ -193,7 +194,7 @@ def test_by_domain_is_the_mean_over_tasks_each_counting_once() -> None:
     rows = board([film, book, news], by="domain").rows
     found = {part(row): row for row in rows}
     both = found["reviews"]
-    assert both.signature["task"] == "book, film"
+    assert both.signature.task == "book, film"
     assert (both.n, both.metrics["accuracy"].mean) == (12, pytest.approx((0.75 + 0.5) / 2))
     three, four = (mean_interval(np.array(right)) for right in ([1.0, 1, 1, 0], [1.0, 0] * 4))
     distances = three.mean - three.low, four.mean - four.low
@@ -227,7 +228,7 @@ def test_a_task_counts_once_in_a_domain_however_often_it_ran(changes: dict[str, 
     again = of_domain("film", **{"answers": [0, 1, 1, 1], "domain": "reviews", "created": LATER, **changes})
     rows = board([first, again], Filters(older=True), by="domain").rows
     assert sorted(row.n for row in rows) == sorted([4, len(changes.get("answers", "four"))])
-    assert {str(row.signature["task"]) for row in rows} == {"film"}
+    assert {row.signature.task for row in rows} == {"film"}
 
 
 def test_a_mean_over_tasks_says_of_itself_what_they_share_alone() -> None:

@@ -43,7 +43,7 @@ def evaluate(project: Project, tiny_gpt2: Path) -> Evaluate:
 
 
 def cell(found: FinishedRun, **wanted: object) -> FinishedCell:
-    (one,) = (cell for cell in found.cells if all(cell.cell.signature[key] == value for key, value in wanted.items()))
+    (one,) = (cell for cell in found.cells if all(cell.signature.value(key) == value for key, value in wanted.items()))
     return one
 
 
@@ -239,7 +239,7 @@ def test_the_content_free_control_gives_every_item_one_label(evaluate: Evaluate)
 
 def test_controls_of_demonstrations_need_demonstrations(evaluate: Evaluate) -> None:
     found = evaluate(controls="permuted,noise,partial", shots="0,6")
-    controls = [(one.cell.signature["shots"], one.cell.signature["control"]) for one in found.cells]
+    controls = [(one.signature.shots, one.signature.control) for one in found.cells]
     assert controls == [(0, None), (6, None), (6, "permuted"), (6, "noise")]
 
 

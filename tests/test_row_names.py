@@ -13,11 +13,12 @@ from test_summary import GOLD, RIGHT, cell
 
 from harness import tables
 from harness.breakdown import broken_down
-from harness.cell_results import ROW_KEY, CellResult
+from harness.cell_results import CellResult
 from harness.layout import fit
 from harness.notices import findings, in_short
 from harness.row_names import row_names
 from harness.sensitivity import sensitivity
+from harness.signature import ROW_KEY
 from harness.summary import Row, summarise
 
 # Two values of everything that makes a row, as stored cells have them.
@@ -31,7 +32,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "split": ["test", "train[-1000:]"],
     "shots": [0, 4],
     "demos": [None, "fixed", "bm25"],
-    "demo_guard": [None, 2],
+    "demo_guard": [None, "2"],
     "demo_encoder": [None, "builtin"],
     "demo_encoder_hash": [None, "e1" * 16],
     "demo_order": [None, "drawn", "entropy"],
@@ -55,7 +56,7 @@ CELLS = st.builds(
 
 
 def test_everything_that_makes_a_row_is_tried_here() -> None:
-    of_baselines = {"kind", "method", "labels_used"}
+    of_baselines = {"approach", "method", "labels_used"}
     assert set(ROW_KEY) - of_baselines <= VALUES.keys()
 
 
@@ -79,7 +80,7 @@ def test_any_two_rows_differ_in_what_is_shown_and_in_their_names(cells: list[Any
 def test_rows_that_differ_in_one_thing_alone_differ_in_every_table(key: str) -> None:
     one, *_, other = VALUES[key]
     base = cell(RIGHT, **{name: values[0] for name, values in VALUES.items()})
-    rows = summarise([base, replace(base, signature={**base.signature, key: other})])
+    rows = summarise([base, replace(base, signature=base.signature.model_copy(update={key: other}))])
     assert one != other
     assert len(rows) == 2
     assert len(set(row_names(rows))) == 2

@@ -97,7 +97,7 @@ def test_each_rule_divides_by_its_own_length(evaluate: Run, project: Project, or
         spans = [oracle(f"Text: {row['text']}\nMood:", word) for word in words]
         lengths = {"sum": (1, 1), "token": tuple(map(len, spans)), "char": (12, 2), "byte": (12, 6)}
         for cell in finished.cells:
-            by = lengths[cell.cell.signature["rule"]]
+            by = lengths[cell.signature.rule]
             expected = [sum(span) / length for span, length in zip(spans, by, strict=True)]
             assert cell.predictions[index].scores == pytest.approx(expected, abs=1e-4)
 
@@ -151,7 +151,7 @@ def test_options_of_an_item_are_scored_per_character(evaluate: Run, project: Pro
     ]
     project.write("data/pick/test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     (cell,) = evaluate(tasks="pick").cells
-    assert cell.cell.signature["rule"] == "char"
+    assert cell.signature.rule == "char"
     for row, prediction in zip(rows, cell.predictions, strict=True):
         expected = [sum(oracle(str(row["q"]), f" {o}")) / len(str(o)) for o in list(row["choices"])]  # type: ignore[call-overload]
         assert prediction.scores == pytest.approx(expected, abs=1e-4)
@@ -210,10 +210,10 @@ def test_prompt_that_never_fits_is_wrong_and_has_its_own_status(evaluate: Run, p
 
 def test_grid_has_a_cell_for_each_combination_and_seeds_matter_only_with_shots(evaluate: Run) -> None:
     finished = evaluate(shots="0,1,2", demo_seeds="0,1,2", rule="sum,token", limit=2)
-    found = Counter((c.cell.signature["shots"], c.cell.signature["demo_seed"]) for c in finished.cells)
+    found = Counter((c.signature.shots, c.signature.demo_seed) for c in finished.cells)
     seeded = {(shots, seed): 4 for shots in (1, 2) for seed in (0, 1, 2)}
     assert found == {(0, None): 4, **seeded}
-    assert len({c.cell.id for c in finished.cells}) == len(finished.cells) == 28
+    assert len({c.signature.id for c in finished.cells}) == len(finished.cells) == 28
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_cell_is_another_when_what_changes_predictions_is(evaluate: Run, options
     base = {"prompts": "plain", "limit": 3, **({"shots": 2} if len(options) == 2 else {})}
     (plain,) = evaluate(**base).cells
     (other,) = evaluate(**{**base, **options}).cells
-    assert plain.cell.id != other.cell.id
+    assert plain.signature.id != other.signature.id
 
 
 def test_cell_is_the_same_whenever_and_wherever_it_is_computed(evaluate: Run, project: Project) -> None:
     first = evaluate(shots="0,2")
     again = evaluate(shots="2,0", results=project.root / "elsewhere", device="cpu", fresh=True)
-    assert {c.cell.id for c in first.cells} == {c.cell.id for c in again.cells}
+    assert {c.signature.id for c in first.cells} == {c.signature.id for c in again.cells}
     assert first.manifest.id != again.manifest.id
 
 
@@ -287,8 +287,8 @@ def test_select_role_has_its_own_items(evaluate: Run, project: Project) -> None:
     train, test = ({row["text"] for row in data(project, name)} for name in ("train", "test"))
     assert {item.fields["text"] for item in chosen.items} <= train
     assert {item.fields["text"] for item in reported.items} == test
-    assert chosen.cell.signature["role"] == "select"
-    assert chosen.cell.signature["split"] == "train[-8:]"
+    assert chosen.signature.role == "select"
+    assert chosen.signature.split == "train[-8:]"
 
 
 def test_several_tasks_by_pattern_each_keep_their_rows(evaluate: Run, project: Project) -> None:
@@ -299,8 +299,8 @@ def test_several_tasks_by_pattern_each_keep_their_rows(evaluate: Run, project: P
     project.write_rows("data/two/train.jsonl", 10, seed=11)
     project.write_rows("data/two/test.jsonl", 6, seed=12)
     finished = evaluate(tasks=["mood*"], shots=1)
-    assert Counter(c.cell.signature["task"] for c in finished.cells) == {"mood": 2, "mood_two": 2}
-    assert {(c.cell.signature["task"], len(c.items)) for c in finished.cells} == {("mood", 20), ("mood_two", 6)}
+    assert Counter(c.signature.task for c in finished.cells) == {"mood": 2, "mood_two": 2}
+    assert {(c.signature.task, len(c.items)) for c in finished.cells} == {("mood", 20), ("mood_two", 6)}
     assert finished.manifest.tasks["mood_two"]["rows"] == {"report": 6, "pool": 10}
 
 
@@ -329,7 +329,7 @@ def test_manifest_tells_what_was_asked_and_used(evaluate: Run, project: Project,
 def test_predictions_file_has_each_item_of_each_cell_with_its_gold_label(evaluate: Run, project: Project) -> None:
     finished = evaluate(shots="0,2")
     rows = stored(finished)
-    assert Counter(row["cell"] for row in rows) == {cell.cell.id: 20 for cell in finished.cells}
+    assert Counter(row["cell"] for row in rows) == {cell.signature.id: 20 for cell in finished.cells}
     assert len({(row["cell"], row["item_id"]) for row in rows}) == 80
     golds = [row["label"] for row in data(project, "test")]
     assert [json.loads(row["gold"]) for row in rows] == golds * 4

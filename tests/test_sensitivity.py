@@ -46,7 +46,7 @@ def test_the_grand_mean_and_its_error_are_those_of_the_grid(stored: Commands) ->
 
 
 def test_what_template_and_item_do_together_is_a_share_of_its_own(stored: Commands) -> None:
-    rows = {row.signature["shots"]: row for row in summarise(read_cells(stored_runs(Path("results"))))}
+    rows = {row.signature.shots: row for row in summarise(read_cells(stored_runs(Path("results"))))}
     few, none = sensitivity(rows[2]), sensitivity(rows[0])
     assert few.shares.keys() == {"template", "seed", "item", "template x item", "rest"}
     assert none.shares.keys() == {"template", "item", "template x item"}, "with one draw, the residual is that of both"

@@ -44,7 +44,7 @@ def trained_reader(folder: Path, results: Path) -> Callable[[], Any]:
         found = find_trained(results, folder.name)
         if found is None:
             raise DamagedFileError(folder / "cell.json", "is missing")
-        model = METHODS[found.signature["method"]].make(Surroundings(embed))
+        model = METHODS[found.signature.method].make(Surroundings(embed))
         found.load(model)
         items = json.loads((folder / "items").read_text())
         scores = found.scores_of(items)

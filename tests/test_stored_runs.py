@@ -58,9 +58,9 @@ def read_all(results: Path) -> tuple[list[list[Any]], list[str]]:
     if not told:
         notices(summarise(cells))
     return [
-        [cell.signature["template"], cell.item_ids, cell.gold.tolist(), cell.prediction.tolist(), list(cell.status)]
+        [cell.signature.template, cell.item_ids, cell.gold.tolist(), cell.prediction.tolist(), list(cell.status)]
         for cell in cells
-        if cell.signature["shots"] == 0
+        if cell.signature.shots == 0
     ], told
 
 

@@ -16,6 +16,7 @@ from scipy import stats
 from harness import tables
 from harness.cell_results import CellResult
 from harness.notices import notices
+from harness.signature import Signature
 from harness.summary import Row, summarise
 
 SIGNATURE: dict[str, Any] = {
@@ -72,7 +73,7 @@ def cell(
 ) -> CellResult:
     assert changes.keys() <= SIGNATURE.keys()
     return CellResult(
-        signature=SIGNATURE | changes,
+        signature=Signature.model_validate(SIGNATURE | changes),
         metrics=metrics,
         labels=labels,
         created=created,
@@ -233,7 +234,7 @@ def test_a_template_that_was_edited_replaces_its_older_self() -> None:
         {"dtype": "bfloat16"},
         {"bos": "never"},
         {"method_version": 2},
-        {"kind": "baseline"},
+        {"kind": "baseline", "method": "tfidf"},
         {"method": "tfidf"},
         {"labels_used": 4},
         {"items": "another"},
@@ -265,7 +266,7 @@ def test_rows_are_ranked_within_each_task() -> None:
             cell(WRONG, model_fingerprint="wrong"),
         ]
     )
-    assert [(row.signature["task"], row.signature["model_fingerprint"]) for row in rows] == [
+    assert [(row.signature.task, row.signature.model_fingerprint) for row in rows] == [
         ("mood", "right"), ("mood", "half"), ("mood", "wrong"), ("zebra", "wrong"),
     ]  # fmt: skip
 
@@ -275,7 +276,7 @@ def test_the_primary_metric_ranks(metric: str, order: list[str]) -> None:
     # accuracy 5/6 and 4/6, macro-F1 .45 and .63
     answers = {"majority": [0, 0, 0, 0, 0, 0], "even": [0, 0, 0, 1, 1, 1]}
     cells = [cell(row, gold=[0, 0, 0, 0, 0, 1], metrics=[metric], model=name) for name, row in answers.items()]
-    assert [row.signature["model"] for row in summarise(cells)] == order
+    assert [row.signature.model for row in summarise(cells)] == order
 
 
 def test_more_items_come_before_fewer() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,12 @@ from harness.baselines.trained import TrainedCell, cell_folder, store_trained
 from harness.errors import DamagedFileError
 from harness.peak_memory import Peak, peak_memory
 from harness.progress import Reporter
-from harness.records import Example, Prediction, Role, Status, digest
-from harness.run_store import Cell
+from harness.records import Example, Prediction, Role, Status
 from harness.shots import GUARD
+from harness.signature import Signature
 
 # Two computations of one log-probability on other hardware, or with other threads, agree to this.
 TOLERANCE = 1e-9
-# Keys of a prompt's signature that mean nothing to a baseline.
-_OF_PROMPTS = (
-    "demos", "demo_encoder", "demo_encoder_hash", "demo_order", "order", "rule", "calibration",
-    "control", "tokenizer_hash", "dtype", "bos", "max_inputs",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,50 +32,44 @@ class FinishedBaseline:
     """A cell with its predictions, in the order of its items; ``reused`` where it was trained before."""
 
     planned: PlannedBaseline
-    cell: Cell
+    signature: Signature
     predictions: Sequence[Prediction]
     trained: TrainedCell
     reused: bool
 
 
-def signature_of(planned: PlannedBaseline, encoder: Encoder | None, split: Role) -> dict[str, Any]:
-    """Everything that can change a prediction of the cell, and the names people know it by."""
+def signature_of(planned: PlannedBaseline, encoder: Encoder | None, split: Role) -> Signature:
     data, method = planned.data, planned.method
     encoded = encoder if method.needs_encoder else None
-    nothing = dict.fromkeys(_OF_PROMPTS)
-    return {
-        "kind": "baseline",
-        "method": method.name,
-        "method_version": VERSION,
-        "labels_used": planned.labels,
-        "task": data.task.name,
-        "task_reading": data.task.reading,
-        "data": data.origin,
-        "data_hash": data.hashes[split],
-        "pool_hash": data.hashes["pool"],
-        "demo_guard": GUARD,
-        "role": split,
-        "split": data.task.splits[split],
-        "template": method.name,
-        "template_hash": None,
-        "shots": None,
-        "demo_seed": planned.seed,
-        **nothing,
-        "model": f"{method.name}:{encoded.label}" if encoded else method.name,
-        "model_fingerprint": method.fingerprint(encoded.fingerprint if encoded else None),
-    }
+    return Signature(
+        approach="baseline",
+        method=method.name,
+        method_version=VERSION,
+        labels_used=planned.labels,
+        task=data.task.name,
+        task_reading=data.task.reading,
+        data=data.origin,
+        data_hash=data.hashes[split],
+        pool_hash=data.hashes["pool"],
+        demo_guard=GUARD,
+        role=split,
+        split=data.task.splits[split],
+        template=method.name,
+        demo_seed=planned.seed,
+        model=f"{method.name}:{encoded.label}" if encoded else method.name,
+        model_fingerprint=method.fingerprint(encoded.fingerprint if encoded else None),
+    )
 
 
 def finish_cell(
     planned: PlannedBaseline,
-    signature: Mapping[str, Any],
+    signature: Signature,
     known: TrainedCell | None,
     encoder: Encoder | None,
     results: Path,
     reporter: Reporter,
 ) -> FinishedBaseline:
     """Train and score one cell, or read what is stored of it; what is damaged is told of and trained again."""
-    identity = Cell(digest(signature), signature)
     item_ids = [item.item_id for item in planned.items]
     around = Surroundings(encoder.vectors if encoder else None)
     model = planned.method.make(around)
@@ -96,7 +85,7 @@ def finish_cell(
             model = planned.method.make(around)
         if scores is not None:
             predictions = predictions_of(planned.items, scores)
-            return FinishedBaseline(planned, identity, predictions, known, True)
+            return FinishedBaseline(planned, signature, predictions, known, True)
     training = planned.training
     labels = planned.data.task.labels
     assert labels is not None
@@ -112,9 +101,9 @@ def finish_cell(
         **_costs(planned, embedder, trained_at - begin, finished_at - trained_at, peak),
         "trainable_parameters": model.parameters,
     }
-    trained = TrainedCell(cell_folder(results, identity.id), dict(signature), list(labels), dict(chosen), costs)
+    trained = TrainedCell(cell_folder(results, signature.id), signature, list(labels), dict(chosen), costs)
     store_trained(trained, model, item_ids, scores)
-    return FinishedBaseline(planned, identity, predictions_of(planned.items, scores), trained, False)
+    return FinishedBaseline(planned, signature, predictions_of(planned.items, scores), trained, False)
 
 
 def _costs(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from harness.baselines.base import Floats, Ints, smoothed
-from harness.manifest import MOST_ITEMS, MOST_LABELS
+from harness.manifest import MOST_LABELS
+from harness.signature import MOST_ITEMS
 from harness.stored_arrays import StoredArrays
 
 # Newton's method reaches a gradient of TOLERANCE several times as fast as L-BFGS one of 1e-5, which can leave

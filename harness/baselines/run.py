@@ -22,7 +22,6 @@ from harness.baselines.texts import joined
 from harness.baselines.trained import TrainedCell, find_trained
 from harness.errors import DamagedFileError, HarnessError
 from harness.progress import QuietReporter, Reporter, duration
-from harness.records import digest
 from harness.run_store import Manifest, RunFolder
 from harness.versions import versions
 
@@ -63,7 +62,7 @@ def run_baselines(
         try:
             finished = _finish(cells, encoder, options, reporter, manifest)
             manifest.seconds["training and scoring"] = round(time.monotonic() - begin, 3)
-            folder.write_predictions([(one.cell, one.planned.items, one.predictions) for one in finished])
+            folder.write_predictions([(one.signature, one.planned.items, one.predictions) for one in finished])
             interrupts.check()
             manifest.cells = [_told(one) for one in finished]
             manifest.status = "done"
@@ -83,7 +82,7 @@ def _finish(
     manifest: Manifest,
 ) -> list[FinishedBaseline]:
     signatures = [signature_of(cell, encoder, options.split) for cell in cells]
-    known = [_known(options.results, digest(signature), reporter) for signature in signatures]
+    known = [_known(options.results, signature.id, reporter) for signature in signatures]
     if encoder is not None:
         begin = time.monotonic()
         needed = {
@@ -124,8 +123,8 @@ def _told(one: FinishedBaseline) -> dict[str, Any]:
     """The cell's entry in the manifest."""
     task = one.planned.data.task
     return {
-        "id": one.cell.id,
-        "signature": one.cell.signature,
+        "id": one.signature.id,
+        "signature": one.signature.as_dict(),
         "metrics": list(task.metrics),
         "labels": task.labels,
         "domain": task.domain,

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from harness.baselines.base import Baseline, Floats
 from harness.errors import DamagedFileError, HarnessError
 from harness.files import digest_of, file_digest, opened, write_atomically
-from harness.manifest import MOST_LABELS, Costs, Text
+from harness.manifest import MOST_LABELS, Costs
 from harness.records import digest
+from harness.signature import Signature, Text
 from harness.stored_arrays import MOST_BYTES, read_arrays, text_array, write_arrays
 from harness.stored_json import read_document, sealed
+from harness.strict_yaml import describe
 
 RECORD = "cell.json"
 
@@ -41,7 +43,7 @@ class TrainedCell:
     """What is known of a trained baseline without loading it; ``costs`` and ``chosen`` are JSON values."""
 
     folder: Path
-    signature: Mapping[str, Any]
+    signature: Signature
     labels: Sequence[str]
     chosen: Mapping[str, Any]
     costs: Mapping[str, Any]
@@ -101,7 +103,12 @@ def find_trained(results: Path, cell_id: str) -> TrainedCell | None:
             raise DamagedFileError(folder / name, f"cannot be read: {error.strerror or error}") from error
         if changed:
             raise DamagedFileError(folder / name, "has changed since it was written")
-    return TrainedCell(folder, known.signature, known.labels, known.chosen, known.costs.model_dump())
+    try:
+        signature = Signature.model_validate(known.signature)
+    except ValidationError as error:
+        problem = describe(Signature, error.errors(include_url=False)[0])
+        raise DamagedFileError(path, f"signature: {problem}") from error
+    return TrainedCell(folder, signature, known.labels, known.chosen, known.costs.model_dump())
 
 
 def store_trained(cell: TrainedCell, model: Baseline, item_ids: Sequence[str], scores: Floats) -> None:
@@ -114,6 +121,6 @@ def store_trained(cell: TrainedCell, model: Baseline, item_ids: Sequence[str], s
     model.save(cell.folder)
     write_arrays(cell.folder / "scores.npz", {"item_ids": text_array(list(item_ids)), "scores": np.asarray(scores)})
     files = {path.name: digest_of(path) for path in sorted(cell.folder.glob("[!.]*")) if path.is_file()}
-    known = {name: getattr(cell, name) for name in ("signature", "labels", "chosen", "costs")}
-    text = sealed({**known, "files": files})
+    known = {name: getattr(cell, name) for name in ("labels", "chosen", "costs")}
+    text = sealed({"signature": cell.signature.as_dict(), **known, "files": files})
     write_atomically(cell.folder / RECORD, lambda path: path.write_bytes(text))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from harness.breakeven.wanted import Wanted
 from harness.cell_results import CellResult
+from harness.manifest import Costs
 from harness.run_store import StoredRun
 
 
@@ -32,27 +32,22 @@ class Cost:
 
 def baseline_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> Cost:
     """From what each cell's entry in the manifest tells."""
-    found = [cost for cell in cells if (cost := _cell_entry(cell, runs).get("costs"))]
-    seconds = [1 / cost["items_per_second"] for cost in found if cost.get("items_per_second")]
-    training = [cost["train_seconds"] for cost in found if cost["train_seconds"] is not None]
+    found = [cost for cell in cells if (cost := _costs(cell, runs))]
+    seconds = [1 / cost.items_per_second for cost in found if cost.items_per_second]
+    training = [cost.train_seconds for cost in found if cost.train_seconds is not None]
     return Cost(
         predictions=sum(len(cell.item_ids) for cell in cells),
         training_seconds=float(np.mean(training)) if training else None,
         seconds_per_prediction=float(np.mean(seconds)) if seconds else None,
         tokens_per_prediction=None,
-        trainable_parameters=_most(cost["trainable_parameters"] for cost in found),
-        peak_memory_bytes=_most(cost.get("peak_memory_bytes") for cost in found),
+        trainable_parameters=_most(cost.trainable_parameters for cost in found),
+        peak_memory_bytes=_most(cost.peak_memory_bytes for cost in found),
     )
 
 
-def _cell_entry(cell: CellResult, runs: Mapping[str, StoredRun]) -> Mapping[str, Any]:
-    known = {key: cell.signature[key] for key in ("task", "method", "model", "labels_used", "demo_seed")}
-    entries = (
-        entry
-        for entry in runs[cell.created].manifest["cells"]
-        if all(entry["signature"].get(key) == value for key, value in known.items())
-    )
-    return next(entries, {})
+def _costs(cell: CellResult, runs: Mapping[str, StoredRun]) -> Costs | None:
+    entries = (entry.costs for entry in runs[cell.created].cells if entry.signature == cell.signature)
+    return next(entries, None)
 
 
 def prompt_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> Cost:
@@ -60,15 +55,13 @@ def prompt_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> C
     seconds = tokens = 0.0
     timed = 0
     for cell in cells:
-        run = runs[cell.created].manifest
-        requests, stages = run.get("requests") or {}, run.get("seconds") or {}
-        scored = requests.get("scored")
-        if not scored or "scoring" not in stages:
+        run = runs[cell.created].document
+        if not run.requests.scored or "scoring" not in run.seconds:
             continue
-        share = len(cell.item_ids) / sum(int(entry["n"]) for entry in run["cells"])
-        share *= requests["distinct"] / scored
-        seconds += stages["scoring"] * share
-        tokens += run["tokens_computed"] * share
+        share = len(cell.item_ids) / sum(entry.n for entry in run.cells)
+        share *= run.requests.distinct / run.requests.scored
+        seconds += run.seconds["scoring"] * share
+        tokens += run.tokens_computed * share
         timed += len(cell.item_ids)
     return Cost(
         predictions=sum(len(cell.item_ids) for cell in cells),
@@ -76,7 +69,7 @@ def prompt_cost(cells: Sequence[CellResult], runs: Mapping[str, StoredRun]) -> C
         seconds_per_prediction=seconds / timed if timed else None,
         tokens_per_prediction=tokens / timed if timed else None,
         trainable_parameters=0,
-        peak_memory_bytes=_most(runs[cell.created].manifest.get("peak_memory_bytes") for cell in cells),
+        peak_memory_bytes=_most(runs[cell.created].document.peak_memory_bytes for cell in cells),
     )
 
 

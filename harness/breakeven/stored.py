@@ -11,23 +11,22 @@ from harness.breakeven.costs import baseline_cost, prompt_cost
 from harness.breakeven.pairs import BEST, RESAMPLES, SEED, Scored, few_seeds, pairs_of, sample_of, trained_curve
 from harness.breakeven.report import Baseline, Budget, Prompt, Report
 from harness.breakeven.wanted import Wanted
-from harness.cell_results import ROW_KEY, CellResult, read_cells
+from harness.cell_results import CellResult, read_cells
 from harness.errors import HarnessError, UsageError, suggest
 from harness.label_worth import Level
 from harness.metrics import METRICS, Ints, confusion, pair_index
 from harness.records import digest
 from harness.resampling import accuracies, corpus_scores, item_weights
 from harness.run_store import StoredRun, Tell, stored_runs
+from harness.signature import ABOUT, ROW_KEY, fields_that
 
 # Strategies that show each item demonstrations of its own: the labels of the whole pool are needed.
 _WHOLE_POOL = ("per-item", "bm25", "knn", "mmr")
 # What tells prompts of one model and number of shots apart, in the order in which names take it up.
-_TELLING = (
-    "demos", "demo_encoder", "demo_order", "rule", "calibration", "dtype", "bos", "model_fingerprint", "pool_hash",
-)  # fmt: skip
-# What a prompt without demonstrations does not have.
-_OF_DEMOS = ("demos", "pool_hash", "demo_guard", "demo_encoder", "demo_encoder_hash", "demo_order")
-_OF_SHOTS = ("shots", "labels_used")
+_TELLING = sorted(ROW_KEY, key=lambda name: ABOUT[name].setting or len(ROW_KEY))
+# What a prompt without demonstrations does not have, and what prompts of several shots share besides.
+_OF_DEMOS = fields_that(lambda about: about.row and about.of_demos)
+_OF_ALL = [name for name in ROW_KEY if name not in (*_OF_DEMOS, "shots") and ABOUT[name].follows != "shots"]
 _FLOOR = "majority"  # learns which label is the commonest, and nothing of texts
 
 
@@ -44,11 +43,11 @@ def read(results: Path, tasks: Sequence[str], wanted: Wanted, tell: Tell) -> lis
     runs = [run for run in stored_runs(results, tell) if run.finished]
     if not runs:
         raise HarnessError(f"{results}: holds no finished run; 'harness run' and 'harness baseline' make them")
-    cells = [cell for cell in read_cells(runs, tasks, tell) if cell.signature["role"] == "report"]
-    prompts = [cell for cell in cells if _kind(cell) == "prompt" and cell.signature["control"] is None]
-    baselines = [cell for cell in cells if _kind(cell) == "baseline"]
+    cells = [cell for cell in read_cells(runs, tasks, tell) if cell.signature.role == "report"]
+    prompts = [cell for cell in cells if cell.signature.approach == "prompt" and cell.signature.control is None]
+    baselines = [cell for cell in cells if cell.signature.approach == "baseline"]
     prompts, baselines = _narrowed(prompts, baselines, wanted)
-    names = sorted({str(cell.signature["task"]) for cell in cells})
+    names = sorted({cell.signature.task for cell in cells})
     both = [name for name in names if _of(prompts, name) and _of(baselines, name)]
     if not both:
         raise HarnessError(_nothing(names, prompts, baselines, results))
@@ -57,7 +56,7 @@ def read(results: Path, tasks: Sequence[str], wanted: Wanted, tell: Tell) -> lis
         for name in names
         if name not in both and (_of(prompts, name) or _of(baselines, name))
     ]
-    known = {str(run.manifest["created"]): run for run in runs}
+    known = {run.document.created: run for run in runs}
     found = [_report(name, _of(prompts, name), _of(baselines, name), known, wanted) for name in both]
     first = found[0]
     notices = (*left_out, *first.notices)
@@ -67,12 +66,8 @@ def read(results: Path, tasks: Sequence[str], wanted: Wanted, tell: Tell) -> lis
     ]
 
 
-def _kind(cell: CellResult) -> str:
-    return str(cell.signature.get("kind") or "prompt")
-
-
 def _of(cells: Iterable[CellResult], task: str) -> list[CellResult]:
-    return [cell for cell in cells if cell.signature["task"] == task]
+    return [cell for cell in cells if cell.signature.task == task]
 
 
 def _nothing(names: Sequence[str], prompts: Sequence[CellResult], baselines: Sequence[CellResult], place: Path) -> str:
@@ -88,7 +83,7 @@ def _nothing(names: Sequence[str], prompts: Sequence[CellResult], baselines: Seq
 
 
 def _tasks(cells: Iterable[CellResult]) -> list[str]:
-    return sorted({str(cell.signature["task"]) for cell in cells})
+    return sorted({cell.signature.task for cell in cells})
 
 
 def _narrowed(
@@ -99,11 +94,11 @@ def _narrowed(
     if wanted.prompt is not None:
         prompts = _matching(prompts, "template", wanted.prompt, "--prompt")
     if wanted.shots:
-        known = sorted({int(cell.signature["shots"]) for cell in prompts})
+        known = sorted({cell.signature.shots or 0 for cell in prompts})
         for k in wanted.shots:
             if prompts and k not in known:
                 raise UsageError(f"--shots {k}: no such prompt is stored (shots: {', '.join(map(str, known))})")
-        prompts = [cell for cell in prompts if cell.signature["shots"] in wanted.shots]
+        prompts = [cell for cell in prompts if cell.signature.shots in wanted.shots]
     if wanted.method is not None:
         baselines = _matching(baselines, "method", wanted.method, "--method")
     return prompts, baselines
@@ -111,10 +106,10 @@ def _narrowed(
 
 def _matching(cells: list[CellResult], key: str, name: str, option: str) -> list[CellResult]:
     """The cells whose value is the name, or ends with it after a slash."""
-    found = [cell for cell in cells if name in (str(cell.signature[key]), str(cell.signature[key]).split("/")[-1])]
+    known = {id(cell): str(cell.signature.value(key)) for cell in cells}
+    found = [cell for cell in cells if name in (known[id(cell)], known[id(cell)].split("/")[-1])]
     if cells and not found:
-        known = sorted({str(cell.signature[key]) for cell in cells})
-        raise UsageError(f"{option} {name}: nothing of that name is stored{suggest(name, known)}")
+        raise UsageError(f"{option} {name}: nothing of that name is stored{suggest(name, sorted(set(known.values())))}")
     return found
 
 
@@ -141,7 +136,7 @@ def _report(
     if wanted.curve == "best":
         notices.append(BEST)
     curves = _baselines(trained, items, runs, wanted, notices)
-    label = f"{task} (sample)" if latest.signature["data"] == "sample" else task
+    label = f"{task} (sample)" if latest.signature.data == "sample" else task
     pairs = pairs_of(label, levels, curves, wanted)
     return Report(label, items.metric, len(ids), levels, curves, pairs, notices)
 
@@ -153,7 +148,7 @@ def _common(
     best: tuple[list[CellResult], list[CellResult], list[str]] = ([], [], [])
     for one in _by_items(prompts):
         for other in _by_items(baselines):
-            if any(one[0].signature[key] != other[0].signature[key] for key in ("data", "split")):
+            if any(one[0].signature.value(key) != other[0].signature.value(key) for key in ("data", "split")):
                 continue
             ids = sorted(set(one[0].item_ids) & set(other[0].item_ids))
             if len(ids) > len(best[2]):
@@ -170,7 +165,7 @@ def _by_items(cells: Sequence[CellResult]) -> list[list[CellResult]]:
     """Cells on the same items and data, the latest first."""
     groups: dict[str, list[CellResult]] = {}
     for cell in sorted(cells, key=lambda cell: cell.created, reverse=True):
-        key = digest([cell.signature["data"], cell.signature["split"], cell.items_hash])
+        key = digest([cell.signature.data, cell.signature.split, cell.items_hash])
         groups.setdefault(key, []).append(cell)
     return list(groups.values())
 
@@ -189,7 +184,7 @@ class _Items:
         for cell in cells:
             if not np.array_equal(cell.gold[self._places(cell)], self._gold):
                 raise HarnessError(
-                    f"{first.signature['task']}: the labels of items changed between stored runs; run prompts and"
+                    f"{first.signature.task}: the labels of items changed between stored runs; run prompts and"
                     " baselines again"
                 )
         labels = len(first.labels or ())
@@ -217,8 +212,8 @@ def _prompts(
     cells: Sequence[CellResult], items: _Items, runs: Mapping[str, StoredRun], wanted: Wanted, notices: list[str]
 ) -> list[Prompt]:
     groups: dict[str, list[CellResult]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.signature["model"], cell.signature["shots"], cell.created)):
-        groups.setdefault(digest([[cell.signature[key] for key in ROW_KEY], cell.chosen]), []).append(cell)
+    for cell in sorted(cells, key=lambda cell: (cell.signature.model, cell.signature.shots or 0, cell.created)):
+        groups.setdefault(digest([cell.signature.values(ROW_KEY), cell.chosen]), []).append(cell)
     rows = [list(_latest(group).values()) for group in groups.values()]
     names = _names([row[0] for row in rows])
     families = [_family(row[0]) for row in rows]
@@ -226,13 +221,13 @@ def _prompts(
     for row, name, family in zip(rows, names, families, strict=True):
         draws: dict[str, list[Scored]] = {}
         for cell in row:
-            draws.setdefault(f"{cell.signature['demo_seed']} {_order(cell)}", []).append(items.scores(cell))
+            draws.setdefault(f"{cell.signature.demo_seed} {_order(cell)}", []).append(items.scores(cell))
         # Templates are taken as given, draws of demonstrations are a sample.
         known = {(draw, 0): _mean(scored) for draw, scored in draws.items()}
-        sample = sample_of(known, items.units, random=bool(row[0].signature["shots"]))
+        sample = sample_of(known, items.units, random=bool(row[0].signature.shots))
         chosen_by = wanted.charged(max(cell.selection_labels for cell in row))
         budget = Budget(_shown(row[0], runs, name, notices), chosen_by)
-        templates = sorted({str(cell.signature["template"]) for cell in row})
+        templates = sorted({cell.signature.template for cell in row})
         which = _which(templates, row[0].chosen, wanted)
         told = f"{name} ({which})" if which else name
         if wanted.curve == "mean":
@@ -260,23 +255,23 @@ def _which(templates: Sequence[str], chosen: str | None, wanted: Wanted) -> str 
 
 def _latest(cells: Sequence[CellResult]) -> dict[object, CellResult]:
     """Of cells that differ only in when they ran, the latest; ``cells`` are in order of time."""
-    return {(cell.signature["template"], cell.signature["demo_seed"], _order(cell)): cell for cell in cells}
+    return {(cell.signature.template, cell.signature.demo_seed, _order(cell)): cell for cell in cells}
 
 
 def _order(cell: CellResult) -> object:
-    return cell.signature["order"] if cell.signature["demo_order"] == "permuted" else None
+    return cell.signature.order if cell.signature.demo_order == "permuted" else None
 
 
 def _names(cells: Sequence[CellResult]) -> list[str]:
     """Model and shots, and settings where a shorter name would fit several; no two are the same."""
-    models = [str(cell.signature["model"]).rstrip("/").split("/")[-1] for cell in cells]
-    names = [f"{model} {cell.signature['shots']}-shot" for model, cell in zip(models, cells, strict=True)]
-    for key in (*_TELLING, *(key for key in ROW_KEY if key not in _TELLING)):
+    models = [cell.signature.model.rstrip("/").split("/")[-1] for cell in cells]
+    names = [f"{model} {cell.signature.shots}-shot" for model, cell in zip(models, cells, strict=True)]
+    for key in _TELLING:
         values: dict[str, set[str]] = {}
         for name, cell in zip(names, cells, strict=True):
-            values.setdefault(name, set()).add(str(cell.signature[key]))
+            values.setdefault(name, set()).add(str(cell.signature.value(key)))
         names = [
-            f"{name} {str(cell.signature[key])[:12]}" if len(values[name]) > 1 else name
+            f"{name} {str(cell.signature.value(key))[:12]}" if len(values[name]) > 1 else name
             for name, cell in zip(names, cells, strict=True)
         ]
     return names
@@ -284,22 +279,22 @@ def _names(cells: Sequence[CellResult]) -> list[str]:
 
 def _family(cell: CellResult) -> str:
     """What prompts of several shots share; those without demonstrations have an empty second part."""
-    base = digest([[cell.signature[key] for key in ROW_KEY if key not in (*_OF_DEMOS, *_OF_SHOTS)], cell.chosen])
-    return f"{base} {digest([cell.signature[key] for key in _OF_DEMOS]) if cell.signature['shots'] else ''}"
+    base = digest([cell.signature.values(_OF_ALL), cell.chosen])
+    return f"{base} {digest(cell.signature.values(_OF_DEMOS)) if cell.signature.shots else ''}"
 
 
 def _shown(cell: CellResult, runs: Mapping[str, StoredRun], name: str, notices: list[str]) -> int:
     """The labels of demonstrations that a prompt needs."""
-    shots = int(cell.signature["shots"])
-    if not shots or cell.signature["demos"] not in _WHOLE_POOL:
+    shots = cell.signature.shots or 0
+    if not shots or cell.signature.demos not in _WHOLE_POOL:
         return shots
-    rows = runs[cell.created].manifest["tasks"].get(cell.signature["task"], {}).get("rows", {})
-    if "pool" not in rows:
+    noted = runs[cell.created].document.tasks.get(cell.signature.task)
+    if noted is None or "pool" not in noted.rows:
         notices.append(
             f"{name}: the size of its pool is not known; the {shots} labels it shows are all that is counted"
         )
         return shots
-    pool = int(rows["pool"])
+    pool = noted.rows["pool"]
     notices.append(f"{name}: every item has demonstrations of its own, so that all {pool:,} labels of the pool count")
     return pool
 
@@ -309,8 +304,8 @@ def _baselines(
 ) -> list[Baseline]:
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in sorted(cells, key=lambda cell: cell.created):
-        groups.setdefault((str(cell.signature["method"]), str(cell.signature["model"])), []).append(cell)
-    blind = [key for key, group in groups.items() if not any(cell.signature["labels_used"] for cell in group)]
+        groups.setdefault((str(cell.signature.method), cell.signature.model), []).append(cell)
+    blind = [key for key, group in groups.items() if not any(cell.signature.labels_used for cell in group)]
     for key in blind:
         notices.append(f"{key[0]}: uses no label, so it has no curve; left out")
         del groups[key]
@@ -320,14 +315,14 @@ def _baselines(
         del groups[key]
     if not groups:
         raise HarnessError(
-            f"{cells[0].signature['task']}: no stored baseline learnt texts from labels; 'harness baseline --tasks"
-            f" {cells[0].signature['task']}' makes some"
+            f"{cells[0].signature.task}: no stored baseline learnt texts from labels; 'harness baseline --tasks"
+            f" {cells[0].signature.task}' makes some"
         )
     methods = [method for method, _ in groups]
     found = []
     for (method, model), group in sorted(groups.items()):
         name = method if methods.count(method) == 1 else f"{method} {model}"
-        grid = {(str(cell.signature["demo_seed"]), int(cell.signature["labels_used"])): cell for cell in group}
+        grid = {(str(cell.signature.demo_seed), cell.signature.labels_used or 0): cell for cell in group}
         known = {place: items.scores(cell) for place, cell in grid.items()}
         line = trained_curve(name, known, items.units, wanted, notices)
         found.append(Baseline(name, line, baseline_cost(list(grid.values()), runs)))

@@ -22,6 +22,7 @@ from harness.commands.options import (
 )
 from harness.commands.printing import console_reporter, print_json, print_rows, print_table
 from harness.processes import is_main
+from harness.signature import Signature
 from harness.terminal import visible
 
 
@@ -65,7 +66,7 @@ def run_command(
     )
     if chosen == "table":
         click.echo(visible(f"\nstored in {finished.path}"), err=True)
-        told_of = [cell.cell.signature for cell in finished.cells if cell.cell.signature["control"] is None]
+        told_of = [cell.signature for cell in finished.cells if cell.signature.control is None]
         click.echo(visible(f"next, see what the model saw: {_show_command(told_of[-1], values)}"), err=True)
 
 
@@ -76,12 +77,12 @@ _OF_PROMPTS = (
 )  # fmt: skip
 
 
-def _show_command(cell: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def _show_command(cell: Signature, values: Mapping[str, Any]) -> str:
     """The command that shows a prompt of a cell, as one would type it."""
-    folder, _, stem = str(cell["template"]).rpartition("/")
-    words = ["harness", "show", cell["task"], "--prompt", stem if folder == cell["task"] else cell["template"]]
-    words += ["--shots", str(cell["shots"])]
-    words += ["--demo-seed", str(cell["demo_seed"])] if cell["demo_seed"] else []
+    folder, _, stem = cell.template.rpartition("/")
+    words = ["harness", "show", cell.task, "--prompt", stem if folder == cell.task else cell.template]
+    words += ["--shots", str(cell.shots)]
+    words += ["--demo-seed", str(cell.demo_seed)] if cell.demo_seed else []
     words += ["--model", str(values.get("model", "builtin"))]
     for name in _OF_PROMPTS:
         value = values.get(name)
