@@ -21,8 +21,8 @@ class ClassReport:
     """One row's.
 
     ``scores`` has shape [C + 3, 3]: precision, recall and F1 of each label, then their micro, macro and weighted
-    averages (0 where a ratio is 0 / 0). ``support`` [C] counts gold labels. ``confusion`` [C, C + 1] counts gold by
-    predicted label, with a last column for items that got no prediction.
+    averages over the labels that occur as gold or prediction (0 where a ratio is 0 / 0). ``support`` [C] counts gold
+    labels. ``confusion`` [C, C + 1] counts gold by predicted label; its last column counts items without a prediction.
     """
 
     row: Row
@@ -55,6 +55,7 @@ def class_report(row: Row) -> ClassReport:
     labels = list(range(n_labels))
     given = {"labels": labels, "zero_division": 0}
     *each, support = precision_recall_fscore_support(gold, predicted, **given)
+    given["labels"] = [label for label in labels if label in gold or label in predicted]
     averages = [precision_recall_fscore_support(gold, predicted, average=name, **given)[:3] for name in AVERAGES]
     placed = np.where(predicted < 0, n_labels, predicted)
     counts = confusion_matrix(gold, placed, labels=[*labels, n_labels])[:n_labels]

@@ -14,7 +14,9 @@ import pytest
 from scipy import stats
 
 from harness import tables
+from harness.breakdown import broken_down
 from harness.cell_results import CellResult
+from harness.class_report import class_report
 from harness.notices import notices
 from harness.signature import Signature
 from harness.summary import Row, summarise
@@ -295,6 +297,19 @@ def test_a_model_that_always_says_the_same_is_named() -> None:
     assert noticed(cell([1, 1, 1, 1])) == [
         "tiny, mood, 0-shot: predicts 'high' for 100% of items; the gold share is 50%"
     ]
+
+
+def test_the_report_of_labels_averages_as_the_table_does() -> None:
+    """A label that occurs neither as gold nor as prediction counts in neither."""
+    row = one_row(cell([0, 0, 1, 0], labels=("low", "high", "none")))
+    report = class_report(row).as_dict()["labels"]
+    assert report["macro avg"]["f1-score"] == pytest.approx(row.metrics["macro_f1"].mean)
+    assert report["none"]["support"] == 0
+
+
+def test_of_the_items_of_one_label_it_is_no_news_that_they_get_one_label() -> None:
+    of_classes = broken_down(summarise([cell([1, 1, 1, 1])]), "class")
+    assert not [text for text in notices(of_classes) if "predicts" in text]
 
 
 def test_one_answer_is_no_news_where_it_is_mostly_right() -> None:
