@@ -199,7 +199,8 @@ def _rows_of(rows: Sequence[Row]) -> str:
     """Rows by the keys in which they differ, as one types them."""
     differing = [key for key in _OF_ROWS if len({str(row.signature.value(key)) for row in rows}) > 1]
     keys = list(dict.fromkeys(["task", "shots", *differing]))
-    told = [", ".join(f"{STORED_NAMES[name]}={row.signature.value(name)}" for name in keys) for row in rows]
+    values = [{STORED_NAMES[name]: row.signature.value(name) for name in keys} for row in rows]
+    told = [", ".join(f"{key}={value}" for key, value in row.items() if value is not None) for row in values]
     return f"its rows are: {'; '.join(told[:6])}{' ...' if len(told) > 6 else ''}"
 
 

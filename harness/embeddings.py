@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import hub, interrupts
-from harness.errors import DamagedFileError, ModelError, failure
+from harness.errors import DamagedFileError, ModelError, contained, failure
 from harness.files import write_atomically
 from harness.model_checks import check_leftovers, check_size
 from harness.models import ModelFiles
@@ -166,7 +166,7 @@ class Embedder:
             mask[row, : len(tokens)] = 1
         ids, mask = ids.to(self._files.device), mask.to(self._files.device)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), contained():
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
                 mask[:, : self._skipped] = 0
                 assert self._head is not None
@@ -224,14 +224,15 @@ def load_encoder(files: ModelFiles) -> Any:
     spec = files.spec
     check_size(AutoModel, files.config, files.numbers, spec.name, with_code=spec.trust_remote_code)
     try:
-        model, info = AutoModel.from_pretrained(
-            files.path,
-            dtype=torch.float32,
-            device_map={"": files.device},
-            trust_remote_code=spec.trust_remote_code,
-            output_loading_info=True,
-            **spec.arguments,
-        )
+        with contained():
+            model, info = AutoModel.from_pretrained(
+                files.path,
+                dtype=torch.float32,
+                device_map={"": files.device},
+                trust_remote_code=spec.trust_remote_code,
+                output_loading_info=True,
+                **spec.arguments,
+            )
     except Exception as error:  # model code and readers of many formats raise many kinds
         raise ModelError(f"{spec.name}: cannot be loaded to embed texts: {hub.first_line(error)}") from error
     # A pooler stands on top of the hidden states, which are all that is used.

@@ -7,7 +7,8 @@ prints it as it is. Anything else that escapes is a bug of ours and keeps its tr
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -34,14 +35,12 @@ class FileError(HarnessError):
         path: the file.
         message: what is wrong, without the place.
         line: its 1-based line, where one is known.
-        message: what is wrong, without the place.
     """
 
     def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
         self.path = Path(path)
         self.message = message
         self.line = line
-        self.message = message
         place = f"{path}:{line}" if line is not None else str(path)
         super().__init__(f"{place}: {message}")
 
@@ -109,11 +108,34 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
+class EscapeError(Exception):
+    """Code that is not ours raised what is no ``Exception``: it asked Python to end, or a library in Rust panicked."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Around code that is not ours: whatever it raises is an ``Exception``, but for Ctrl-C."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise EscapeError(failure(error)) from error
+
+
+def said(error: BaseException) -> str:
+    """What an error of code that is not ours says of itself; nothing where even that fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def failure(error: BaseException) -> str:
     """What code that is not ours raised, on one line: its kind, and the first line of what it says."""
-    if isinstance(error, HarnessError):
+    if isinstance(error, HarnessError | EscapeError):
         return str(error)
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    first = next((line for line in said(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}{': ' * bool(first)}{first.strip()[:300]}"
 
 

@@ -9,6 +9,8 @@ import os
 import urllib.error
 import urllib.request
 
+from harness.errors import said
+
 PROBE_SECONDS = 3.0
 
 
@@ -43,5 +45,5 @@ def unreachable_reason() -> str:
 
 def first_line(error: BaseException, limit: int = 300) -> str:
     """A third party's message on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(said(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."

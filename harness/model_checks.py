@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ModelError, suggest
+from harness.errors import ModelError, contained, suggest
 from harness.model_folder import CONFIG
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def check_size(kind: Any, config: Any, numbers: int | None, name: str, *, with_c
     if numbers is None:
         return
     try:
-        with torch.device("meta"):  # shapes without memory
+        with torch.device("meta"), contained():  # shapes without memory
             model = kind.from_config(deepcopy(config), trust_remote_code=with_code)
     except Exception:  # loading will tell
         return
@@ -103,6 +103,6 @@ def check_leftovers(
 def check_architecture(model: torch.nn.Module, config: Any, name: str, notice: Callable[[str], object]) -> None:
     """Say if the configuration names another architecture than the one that transformers has for it."""
     kind = type(model).__name__
-    stated = (config.architectures or [kind])[0]
+    stated = str((config.architectures or [kind])[0])[:100]
     if stated != kind:
         notice(f"{name}: config.json names the architecture {stated}; it is scored as {kind}")

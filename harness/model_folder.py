@@ -37,6 +37,9 @@ _BOUNDS = {
     "heads": 10_000,
     "head": 10_000,  # n_head
     "experts": 100_000,
+    "attention_types": 500,  # of each kind, how many layers
+    "labels": 100_000,
+    "codebooks": 10_000,
     "vocab_size": 20_000_000,
     "hidden_size": 1_000_000,
     "intermediate_size": 10_000_000,
@@ -46,6 +49,7 @@ _BOUNDS = {
     "n_positions": 100_000_000,
     "position_embeddings": 100_000_000,
 }
+_MOST_SETTINGS = 5_000  # of a model; the time that they take grows with the square
 # Files that say how weights were quantised, for other programs.
 _QUANTISATIONS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json", "compression_config")
 
@@ -208,6 +212,9 @@ def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
         most = next((most for part, most in _BOUNDS.items() if name == part or name.endswith(f"_{part}")), None)
         if most is not None and not abs(value) <= most:
             raise ModelError(f"{path}: {key} is {value:,}, and no model has more than {most:,}")
+    for part in (config, *(value for value in config.values() if isinstance(value, dict) and "model_type" in value)):
+        if len(part) > _MOST_SETTINGS:
+            raise ModelError(f"{path}: has {len(part):,} settings; at most {_MOST_SETTINGS:,} are read")
     stated = config.get("quantization_config")
     for name in _QUANTISATIONS:
         if not stated and (name in config or (folder / name).is_file()):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from harness import hub
-from harness.errors import ModelError, UsageError, failure, suggest
+from harness.errors import ModelError, UsageError, contained, failure, suggest
 from harness.files import path_text
 from harness.fingerprint import model_fingerprint
 from harness.model_checks import check_architecture, check_leftovers, check_quantisation, check_size
@@ -241,11 +241,9 @@ def guarded(spec: ModelSpec, what: str, load: Callable[[], Any]) -> Any:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        with _LOADING:
+        with _LOADING, contained():
             return load()
-    except BaseException as error:  # model code and readers of many formats raise many kinds
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
+    except Exception as error:  # model code and readers of many formats raise many kinds
         message = hub.first_line(error)
         if "trust_remote_code" in message:
             raise ModelError(
@@ -254,11 +252,6 @@ def guarded(spec: ModelSpec, what: str, load: Callable[[], Any]) -> Any:
         if "ignore_mismatched_sizes" in message:
             message = "config.json gives other sizes than its weights have"
         raise ModelError(f"{spec.name}: its {what} cannot be loaded: {message}") from error
-
-
-def is_panic(error: BaseException) -> bool:
-    """Whether a library in Rust has panicked, which is no ``Exception``."""
-    return type(error).__name__ == "PanicException"
 
 
 def input_device(model: torch.nn.Module) -> torch.device:
@@ -317,10 +310,13 @@ def _check_causal(model: torch.nn.Module, name: str) -> None:
     # Some tokens have a meaning to the model (where padding is, say) that its configuration does not tell: a model
     # that looks ahead does so whichever the tokens are.
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), contained():
             ahead = all(_looks_ahead(model, _ordinary_tokens(model, seed)) for seed in range(3))
+            wavers = ahead and _differ(model, *[_ordinary_tokens(model, 0)[:8]] * 2)
     except Exception as error:  # a model's own code may fail in any way
         raise ModelError(f"{name}: its own code fails on eight tokens: {failure(error)}") from error
+    if wavers:
+        raise ModelError(f"{name}: predicts something else each time for the same text, as dropout or noise would do")
     if ahead:
         raise ModelError(f"{name}: is not a causal language model: its predictions depend on later tokens")
 
@@ -336,15 +332,17 @@ def _ordinary_tokens(model: Any, seed: int) -> list[int]:
 
 def _looks_ahead(model: Any, tokens: Sequence[int]) -> bool:
     """Whether another last token changes what is predicted before it."""
+    return _differ(model, tokens[:8], [*tokens[:7], tokens[8]])
+
+
+def _differ(model: Any, first: Sequence[int], second: Sequence[int]) -> bool:
+    """Whether predictions from two texts of the same length differ before their last tokens."""
     import torch
 
-    device = input_device(model)
-    first = torch.tensor([tokens[:8]], device=device)
-    second = first.clone()
-    second[0, -1] = tokens[8]
-    seen = torch.ones_like(first)
+    ids = torch.tensor([first, second], device=input_device(model))
     one, other = (
-        model(input_ids=ids, attention_mask=seen, use_cache=False).logits[0, :-1].float() for ids in (first, second)
+        model(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False).logits[0, :-1].float()
+        for row in (ids[:1], ids[1:])
     )
     # Against their own spread: the logits of a barely trained model are nearly flat.
     tolerance = (1e-3 if one.dtype == model.dtype else 5e-2) * float(one.std())

@@ -298,7 +298,10 @@ class Scoring:
         except HarnessError:
             raise
         except Exception as error:  # a model's own code may fail in any way
-            raise ModelError(f"the model's own code fails on plain rows of tokens: {failure(error)}") from error
+            raise ModelError(
+                f"the model's own code fails on plain rows of tokens (the longest request has {longest + 1}):"
+                f" {failure(error)}"
+            ) from error
         raise ModelError(self._hopeless(longest))
 
     def _why_not(self, scorer: Scorer, requests: Requests) -> str | None:

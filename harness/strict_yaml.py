@@ -171,6 +171,18 @@ _TYPES = {
     "model": "a mapping, such as {name: value}",
     "path": "a path",
 }
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("above", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("below", "lt"),
+}
+_FORMS = {
+    "string_pattern_mismatch": "must have the form {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_unicode": "must be text",
+    "finite_number": "must be a finite number",
+}
 
 
 def describe(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -189,8 +201,11 @@ def describe(model: type[BaseModel], error: ErrorDetails) -> str:
     if wanted is not None:
         quote = "; put it in quotes" if wanted == "a string" and isinstance(error["input"], int | float) else ""
         return _told(where, f"must be {wanted}, not {found}{quote}")
-    if kind == "greater_than_equal":
-        return _told(where, f"must be at least {context['ge']}, not {found}")
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        return _told(where, f"must be {words} {context[name]}, not {found}")
+    if kind in _FORMS:
+        return _told(where, f"{_FORMS[kind].format_map(context)}, unlike {found}")
     if kind == "too_short":
         return _told(where, f"must name at least {context['min_length']}, and names {context['actual_length']}")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -218,7 +218,7 @@ def ranked(rows: Iterable[Row], place: Callable[[Row], Any] = lambda row: ()) ->
         rows,
         key=lambda row: (
             row.task_label,
-            row.signature.split,
+            row.signature.split or "",  # an earlier version did not note it
             -row.n,
             place(row),
             row.signature.control is not None,

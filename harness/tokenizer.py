@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -22,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from harness import hub, tokenizer_probe
-from harness.errors import ModelError, UsageError
+from harness.errors import ModelError, UsageError, contained
 from harness.fingerprint import file_digest
 from harness.limited import LimitError, Limits, run_limited
 from harness.memo import Memo
 from harness.model_folder import read_json
-from harness.models import BUILTIN, ModelFiles, ModelSpec, guarded, is_panic
+from harness.models import BUILTIN, ModelFiles, ModelSpec, guarded
 from harness.records import digest
 from harness.segments import Cuts, Encoding, find_cuts
 
@@ -37,8 +38,11 @@ FILE = "tokenizer.json"
 # Those of a vocabulary of 256,000 take 2 s and 700 MB; its file has 33 MB.
 _SECONDS, _SECONDS_PER_MB, _MB, _MB_PER_MB, _WALL = 8, 1, 2_048, 32, 120
 _MOST_TOKENS = 20_000_000
-# Added tokens and pieces of the vocabulary with which two tokenizers are compared; pieces are chosen from more.
-_ADDED, _MOST_PIECES, _MOST_COMPARED = 100, 5_000, 1_500
+# Settings of tokens that are made up, or special.
+_COUNTS = ("additional_special_tokens", "extra_special_tokens", "extra_ids", "num_madeup_words", "offset")
+_MOST_SPECIAL = 20_000
+# Added tokens and pieces of the vocabulary with which two tokenizers are compared.
+_ADDED, _MOST_COMPARED = 100, 1_500
 
 
 @dataclass(frozen=True)
@@ -74,20 +78,22 @@ class LoadedTokenizer:
             ModelError: the tokenizer fails on one of them.
         """
         try:
-            if self.backend is None:
-                found = self.wrapper(
-                    list(texts), add_special_tokens=special, truncation=most is not None, max_length=most, verbose=False
-                )
-                return [list(ids) for ids in found["input_ids"]]
-            if most is None:
-                self.backend.no_truncation()
-            else:
-                self.backend.enable_truncation(most, direction=self.wrapper.truncation_side)
-            return [one.ids for one in self.backend.encode_batch(list(texts), add_special_tokens=special)]
-        except BaseException as error:
-            if not isinstance(error, Exception) and not is_panic(error):
-                raise
+            with contained():
+                return self._encode(list(texts), special, most)
+        except Exception as error:
             raise ModelError(f"{self.name}: its tokenizer fails on a text: {hub.first_line(error)}") from error
+
+    def _encode(self, texts: list[str], special: bool, most: int | None) -> list[list[int]]:
+        if self.backend is None:
+            found = self.wrapper(
+                texts, add_special_tokens=special, truncation=most is not None, max_length=most, verbose=False
+            )
+            return [list(ids) for ids in found["input_ids"]]
+        if most is None:
+            self.backend.no_truncation()
+        else:
+            self.backend.enable_truncation(most, direction=self.wrapper.truncation_side)
+        return [one.ids for one in self.backend.encode_batch(texts, add_special_tokens=special)]
 
     def _id(self, token: str | None, number: int | None) -> int | None:
         if self.backend is None or token is None or self.source != FILE:
@@ -179,13 +185,19 @@ def _plain(backend: Any) -> Any:
 
 
 def _check_settings(folder: Path) -> None:
-    """Some converters count up to the largest number of an added token.
+    """Some classes count up to the largest number of an added token, or make up as many tokens as they are told to; and
+    the time that special ones take grows with the square of their number.
 
     Raises:
-        ModelError: a file of settings is no JSON object, or numbers a token absurdly.
+        ModelError: a file of settings is no JSON object, numbers a token absurdly, or asks for too many.
     """
     for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
         stated = read_json(path) if path.is_file() else {}
+        for key in _COUNTS:
+            told = stated.get(key)
+            count = len(told) if isinstance(told, list | dict) else told
+            if isinstance(count, int | float) and not count <= _MOST_SPECIAL:
+                raise ModelError(f"{path}: {key} asks for {count:,} tokens; at most {_MOST_SPECIAL:,} are made")
         added = stated.get("added_tokens_decoder")
         for number in added if isinstance(added, dict) else ():
             if not (number.isdecimal() and len(number) < 10 and int(number) <= _MOST_TOKENS):
@@ -240,9 +252,7 @@ def _differences(file: Any, wrapper: Any, backend: Any | None) -> list[str]:
 
 def _pieces(file: Any) -> list[str]:
     """Pieces of the vocabulary as texts: those that mix kinds of characters first, since words are split there."""
-    known = sorted(file.get_vocab(with_added_tokens=False).values())
-    spread = known[:: max(1, len(known) // _MOST_PIECES)]
-    decoded = dict.fromkeys(file.decode_batch([[token] for token in spread], skip_special_tokens=False))
+    decoded = dict.fromkeys(tokenizer_probe.pieces(file))
     mixed = [piece for piece in decoded if re.search(r"\S", piece) and not re.fullmatch(r"\s?\w+", piece)]
     return [piece for piece in dict.fromkeys([*mixed, *decoded]) if piece][:_MOST_COMPARED]
 
@@ -256,11 +266,8 @@ def _ids(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list
 
 def _their_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int] | None]:
     """The same, with None for a text on which a rebuilt tokenizer fails, as one whose unknown token is unknown does."""
-    try:
+    with suppress(Exception), contained():
         return [*_ids(tokenizer, texts)]
-    except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
     return [None] if len(texts) == 1 else [found for text in texts for found in _their_ids(tokenizer, [text])]
 
 
@@ -329,10 +336,9 @@ class PretrainedTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         try:
-            found = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        except BaseException as error:
-            if not isinstance(error, Exception) and not is_panic(error):
-                raise
+            with contained():
+                found = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        except Exception as error:
             raise ModelError(f"{self._name}: its tokenizer fails on a text: {hub.first_line(error)}") from error
         return [
             Encoding(

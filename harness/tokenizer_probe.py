@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 # Tried again when it changes.
-VERSION = 1
+VERSION = 2
 
 # Texts that tokenizers treat in different ways.
 TEXTS = (
@@ -48,6 +48,8 @@ _MOST_TOKENS = 64
 # Tokens that stand before and after every text.
 _MOST_AROUND = 64
 _LONGEST = 20_000
+# Pieces of the vocabulary that are spelled out.
+_MOST_PIECES = 5_000
 # Processor time for a text of that length; those in use take some hundredths of a second.
 _MOST_SECONDS = 2.0
 _BIGGEST_ID = (1 << 31) - 1
@@ -88,7 +90,18 @@ def check(serialised: str) -> str | None:
             return f"it takes {seconds:.1f} s for a text of {len(text):,} characters"
         if len(text) >= 100 and count > _MOST_TOKENS * len(text):
             return f"it makes {count:,} tokens of {len(text):,} characters"
+    for piece in pieces(tokenizer):
+        if len(piece) > _LONGEST:
+            return f"its decoder makes {len(piece):,} characters of a token"
     return None
+
+
+def pieces(tokenizer: Any) -> Iterator[str]:
+    """Pieces of the vocabulary as texts, from its beginning to its end; what a decoder makes of one has no bounds."""
+    known = sorted(tokenizer.get_vocab(with_added_tokens=False).values())
+    for token in known[:: max(1, len(known) // _MOST_PIECES)]:
+        piece: str = tokenizer.decode([token], skip_special_tokens=False)
+        yield piece
 
 
 def _growth(normalizer: Any) -> int:

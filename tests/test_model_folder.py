@@ -180,6 +180,15 @@ def _cut(folder: Path) -> None:
             write("tokenizer_config.json", '{"added_tokens_decoder": {"99999999999": {"content": "x"}}}'),
             "added_tokens_decoder numbers a token 99999999999",
         ),
+        (
+            write("tokenizer_config.json", '{"tokenizer_class": "PegasusTokenizer", "offset": 1000000000}'),
+            "tokenizer_config.json: offset asks for 1,000,000,000 tokens; at most 20,000 are made",
+        ),
+        (write("tokenizer_config.json", '{"extra_ids": 1e300}'), "extra_ids asks for"),
+        (
+            write("special_tokens_map.json", json.dumps({"additional_special_tokens": ["<a>"] * 30_000})),
+            "special_tokens_map.json: additional_special_tokens asks for 30,000 tokens",
+        ),
         (write("model.safetensors", (1 << 60).to_bytes(8, "little") + b"{}"), "its header would have 1,152,921"),
         (write("model.safetensors", b"\x02" + bytes(7) + b"[]"), "its header cannot be read"),
         (write("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
@@ -205,6 +214,11 @@ def test_a_damaged_or_endless_file_is_named(model: Path, change: Change, what: s
         ({"n_embd": float("inf")}, "n_embd is inf"),
         ({"text_config": {"num_hidden_layers": 100_000}}, "text_config.num_hidden_layers is 100,000"),
         ({"layer_types": ["full_attention"] * 100_000}, "layer_types.layers is 100,000"),
+        ({"num_labels": 10**9}, "num_labels is 1,000,000,000, and no model has more than 100,000"),
+        ({"attention_types": [[["global"], 10**9]]}, "attention_types is 1,000,000,000"),
+        ({"num_codebooks": 10**7}, "num_codebooks is 10,000,000"),
+        ({f"setting_{i}": i for i in range(6_000)}, "settings; at most 5,000 are read"),
+        ({"text_config": {f"{i}": i for i in range(6_000)} | {"model_type": "llama"}}, "has 6,001 settings"),
         ({"n_head": 10**9}, "n_head is 1,000,000,000"),
         ({"vocab_size": 10**12}, "vocab_size is 1,000,000,000,000"),
         ({"n_positions": 10**12}, "n_positions is 1,000,000,000,000"),
@@ -383,6 +397,14 @@ def replaces(content: str, times: int, pattern: dict[str, str]) -> dict[str, obj
     return {"type": "Sequence", "normalizers": [one] * times}
 
 
+def spells(*parts: tuple[dict[str, str], str]) -> dict[str, object]:
+    """A decoder that puts texts in the place of others, one after another."""
+    return {
+        "type": "Sequence",
+        "decoders": [{"type": "Replace", "pattern": pattern, "content": content} for pattern, content in parts],
+    }
+
+
 def test_a_normaliser_as_albert_has_it_is_no_flood(model: Path) -> None:
     from tokenizers import Regex, normalizers
 
@@ -438,6 +460,18 @@ HOSTILE = {
             }
         ),
         "it puts 5,000 tokens around every text",
+    ),
+    "a token that is spelled with ten million characters": (
+        tokenizer(decoder=spells(({"String": "e"}, "x" * 10**7))),
+        "characters of a token",
+    ),
+    "one that is spelled with ten times as many, five times": (
+        tokenizer(decoder=spells(*[({"Regex": "."}, "x" * 10)] * 5)),
+        "its tokenizer cannot be used",
+    ),
+    "a spelling without an end": (
+        tokenizer(decoder=spells(({"String": "e"}, "a" * 60), ({"Regex": r"^(([a-z])+.)+[A-Z]([a-z])+$"}, "b"))),
+        "its tokenizer cannot be used",
     ),
     "a model that is none": (tokenizer(model=None), "its tokenizer cannot be used"),
 }
@@ -517,7 +551,7 @@ def test_a_panic_of_the_library_is_one_line(tiny_gpt2: Path, monkeypatch: pytest
             raise PanicException("index out of bounds")
 
     monkeypatch.setattr(found, "_backend", Panics())
-    with pytest.raises(ModelError, match="its tokenizer fails on a text: index out of bounds"):
+    with pytest.raises(ModelError, match="its tokenizer fails on a text: PanicException: index out of bounds"):
         found.encode(["a"])
 
 

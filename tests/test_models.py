@@ -11,7 +11,7 @@ import torch
 import transformers
 from naive import score_row, score_rows
 from safetensors.torch import load_file, save_file
-from small_models import VOCABULARY, assert_scored, build, pack, random_rows
+from small_models import VOCABULARY, assert_scored, build, build_new, pack, random_rows
 
 from harness import models
 from harness.errors import ModelError
@@ -88,6 +88,69 @@ def test_a_model_whose_own_code_fails_at_once_is_told_in_one_line(
     with pytest.raises(
         ModelError, match=r"its own code fails on eight tokens: IndexError: index out of range in self$"
     ):
+        load(folder)
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise TypeError("no words")
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (Panic("index out of bounds"), "Panic: index out of bounds"),
+        (GeneratorExit(), "GeneratorExit"),
+        (UnspeakableError(), "UnspeakableError"),
+    ],
+    ids=["it ends Python", "it panics", "it ends a generator", "its error has no words"],
+)
+@pytest.mark.parametrize("where", ["__init__", "forward"])
+def test_whatever_a_model_s_own_code_raises_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException, said: str
+) -> None:
+    def fails(self: Any, *given: Any, **arguments: Any) -> None:
+        raise error
+
+    folder, model = saved_llama(tmp_path), build_new("llama")
+    monkeypatch.setattr(transformers.LlamaForCausalLM, where, fails)
+    what = "its own code fails on eight tokens" if where == "forward" else "its model cannot be loaded"
+    with pytest.raises(ModelError, match=what) as caught:
+        load(folder)
+    assert str(caught.value).endswith(f": {said}")
+    if where == "forward":  # nor does it end the scoring
+        with pytest.raises(Exception, match=said if not isinstance(error, UnspeakableError) else None):
+            list(RowScorer(model).score(pack(random_rows())))
+
+
+def test_ctrl_c_passes_through_a_model_s_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Any, **arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    folder = saved_llama(tmp_path)
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "forward", fails)
+    with pytest.raises(KeyboardInterrupt):
+        load(folder)
+
+
+def test_a_model_that_never_says_the_same_twice_is_told_of_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = transformers.LlamaForCausalLM.forward
+
+    def noisy(self: Any, **arguments: Any) -> Any:
+        found = forward(self, **arguments)
+        found.logits += torch.rand_like(found.logits)
+        return found
+
+    folder = saved_llama(tmp_path)
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "forward", noisy)
+    with pytest.raises(ModelError, match="predicts something else each time for the same text"):
         load(folder)
 
 

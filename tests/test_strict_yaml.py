@@ -4,15 +4,46 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import FileError
-from harness.strict_yaml import MAX_CHARACTERS, Document, fit, parse_mapping
+from harness.strict_yaml import MAX_CHARACTERS, Document, describe, fit, parse_mapping
 from harness.tasks import Task
 
 PATH = Path("some.yaml")
+
+
+class Bounded(BaseModel, strict=True):
+    """A value of each kind of bound."""
+
+    low: Annotated[int, Field(ge=0)] = 0
+    high: Annotated[int, Field(le=9)] = 0
+    over: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    under: Annotated[int, Field(lt=9)] = 0
+    short: Annotated[str, Field(max_length=3)] = ""
+    hexadecimal: Annotated[str, Field(pattern="^[0-9a-f]+$")] = "0"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("low", -1, "low: must be at least 0, not -1"),
+        ("high", 10, "high: must be at most 9, not 10"),
+        ("over", 0.0, "over: must be above 0.0, not 0.0"),
+        ("over", float("inf"), "over: must be a finite number, unlike inf"),
+        ("under", 9, "under: must be below 9, not 9"),
+        ("short", "abcd", "short: must have at most 3 characters, unlike 'abcd'"),
+        ("short", "\ud83d", "short: must be text, unlike '\\ud83d'"),
+        ("hexadecimal", "xyz", "hexadecimal: must have the form ^[0-9a-f]+$, unlike 'xyz'"),
+    ],
+)
+def test_bounds_are_told_in_our_words(key: str, value: object, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Bounded.model_validate({key: value})
+    assert describe(Bounded, caught.value.errors(include_url=False)[0]) == message
 
 
 def value(text: str) -> object:

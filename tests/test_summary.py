@@ -529,3 +529,8 @@ def test_json_and_csv_tell_rows_apart_by_every_setting(key: str) -> None:
     rows = summarise([cell(RIGHT), cell(RIGHT, **{key: other})])
     assert len({row.as_dict()[key] for row in rows}) == 2
     assert len({line[key] for line in csv.DictReader(io.StringIO(tables.as_csv(rows)))}) == 2
+
+
+def test_rows_without_a_split_stand_beside_rows_with_one() -> None:
+    """An earlier version noted none."""
+    assert {row.signature.split for row in summarise([cell([0] * 4), cell([1] * 4, split=None)])} == {None, "test"}

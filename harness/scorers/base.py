@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.columns import Requests, Scores
-from harness.errors import ModelError
+from harness.errors import ModelError, contained
 from harness.models import input_device
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ class ScoredModel:
     def output(self, positions: npt.NDArray[np.int64], **arguments: Any) -> Any:
         """Run the model; its whole output, with the logits at ``positions`` of every row alone."""
         kept = self.tensor(positions)
-        if self.keeps_logits:
-            return self.module(**arguments, logits_to_keep=kept)
-        output = self.module(**arguments)
+        with contained():
+            if self.keeps_logits:
+                return self.module(**arguments, logits_to_keep=kept)
+            output = self.module(**arguments)
         output.logits = output.logits[:, kept]
         return output
 
