@@ -182,13 +182,13 @@ def flat(record: Mapping[str, Any]) -> dict[str, object]:
 
 
 def csv_field(value: object) -> str:
-    """Any value as one field of a CSV file (RFC 4180)."""
-    text = "" if value is None else str(value)
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]|^\s|\s$', text) else text
+    """Any value as one field of a CSV file (RFC 4180), within one line, which many tools take for a record."""
+    text = "" if value is None else one_line(str(value))
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",]|^\s|\s$', text) else text
 
 
 def csv(records: Sequence[Mapping[str, object]]) -> str:
-    """Flat records; one that lacks a column has nothing there."""
+    """Flat records, each a line; one that lacks a column has nothing there."""
     titles = list(dict.fromkeys(key for record in records for key in record))
     lines: list[Sequence[object]] = [titles, *([record.get(title) for title in titles] for record in records)]
     return "\n".join(",".join(map(csv_field, line)) for line in lines)

@@ -58,10 +58,12 @@ def test_markdown_escapes_no_more_than_it_must() -> None:
 
 
 @given(st.lists(texts, min_size=1, max_size=4))
-def test_csv_gives_every_text_back(names: list[str]) -> None:
+def test_csv_gives_every_text_back_a_line_each(names: list[str]) -> None:
+    """What would end a line, or drive a terminal, as something to see; JSON has it as it is."""
     text = formats.csv([{"name": name, "n": number} for number, name in enumerate(names)])
+    assert len(text.splitlines()) == 1 + len(names)
     found = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert [line["name"] for line in found] == names
+    assert [line["name"] for line in found] == list(map(one_line, names))
     assert [int(line["n"]) for line in found] == list(range(len(names)))
 
 
