@@ -97,29 +97,34 @@ def _created(row: Row) -> str:
     return max(cell.created for cell in row.cells)
 
 
-def _wanted(cells: list[CellResult], filters: Filters) -> list[CellResult]:
-    cells = _matching(cells, "model", filters.models, "--model")
-    cells = _matching(cells, "template", filters.prompts, "--prompts")
+def _wanted(cells: Sequence[CellResult], filters: Filters) -> list[CellResult]:
+    """The cells that fit all filters; each filter must fit something that is stored, be it other cells."""
+    models = _fitting(cells, "model", filters.models, "--model")
+    prompts = _fitting(cells, "template", filters.prompts, "--prompts")
+    known = sorted({cell.signature.shots for cell in cells if cell.signature.shots is not None})
     for k in filters.shots:
-        known = sorted({cell.signature.shots for cell in cells if cell.signature.shots is not None})
         if k not in known:
-            raise UsageError(f"--shots {k}: nothing stored has that many (shots: {', '.join(map(str, known))})")
-    return [cell for cell in cells if not filters.shots or cell.signature.shots in filters.shots]
+            told = f"shots: {', '.join(map(str, known))}" if known else "no prompt is stored"
+            raise UsageError(f"--shots {k}: nothing stored has that many ({told})")
+    return [
+        cell
+        for cell in cells
+        if (not filters.models or models & set(_spellings(cell, "model")))
+        and (not filters.prompts or prompts & set(_spellings(cell, "template")))
+        and (not filters.shots or cell.signature.shots in filters.shots)
+    ]
 
 
-def _matching(cells: list[CellResult], key: str, wanted: Sequence[str], option: str) -> list[CellResult]:
-    """The cells whose value is a name that is wanted, with or without its folder, or fits it as a pattern."""
-    if not wanted:
-        return cells
-    spelt = [(cell, _spellings(cell, key)) for cell in cells]
-    known = list(dict.fromkeys(name for _, names in spelt for name in names))
+def _fitting(cells: Sequence[CellResult], key: str, wanted: Sequence[str], option: str) -> set[str]:
+    """The spellings that are wanted by name, or that fit a pattern."""
+    known = list(dict.fromkeys(name for cell in cells for name in _spellings(cell, key)))
     fits: set[str] = set()
     for name in wanted:
         found = fitting(name, known)
         if not found:
             raise UsageError(f"{option} {name}: nothing of that name is stored{suggest(name, known)}")
         fits.update(found)
-    return [cell for cell, names in spelt if fits & set(names)]
+    return fits
 
 
 def _spellings(cell: CellResult, key: str) -> list[str]:

@@ -69,6 +69,14 @@ def test_a_filter_that_fits_nothing_is_a_mistake(filters: Filters, fragment: str
         board(STORED, filters)
 
 
+def test_filters_that_fit_other_cells_each_leave_nothing() -> None:
+    """No word of a name that is not stored: it is, of another model."""
+    assert board(STORED, Filters(models=["tfidf"], prompts=["plain"])).rows == []
+    assert board(STORED, Filters(models=["tfidf"], shots=[4])).rows == []
+    with pytest.raises(UsageError, match=r"--shots 0: nothing stored has that many \(no prompt is stored\)"):
+        board(STORED[-1:], Filters(shots=[0]))
+
+
 # The latest of equal rows
 
 

@@ -123,7 +123,7 @@ def data_options(command: Function) -> Function:
         click.option(
             "--demo-encoder",
             metavar="PATH|HUB_ID",
-            help="What knn and mmr compare texts by.  [default: knn, the model]",
+            help="What knn and mmr compare texts by.  [default: the model for knn, words for mmr]",
         ),
         click.option("--revision", metavar="REV", help="A hub model's branch, tag or commit."),
         click.option(
