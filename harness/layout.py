@@ -298,6 +298,11 @@ def shortened(values: Sequence[str], width: int) -> list[str]:
         found = [_shortened(value, width, head) for value in values]
         if len(set(found)) == len(set(values)):
             return found
+    beginning = _common_beginning([value for value in values if cell_len(value) > width])
+    for head in range(width // 3 if beginning else -1, -1, -1):
+        found = [_shortened_after(value, width, head, beginning) for value in values]
+        if len(set(found)) == len(set(values)):
+            return found
     marked = []
     for value in values:
         mark = ELLIPSIS + digest(value)[:4]
@@ -317,6 +322,25 @@ def _shortened(text: str, width: int, head: int) -> str:
     while back and not cell_len(back[0]):  # a mark whose letter is left out
         back = back[1:]
     return front + ELLIPSIS + back
+
+
+def _common_beginning(values: Sequence[str]) -> int:
+    """How many characters all values begin with, up to the last space among them."""
+    shared = 0
+    for characters in zip(*values, strict=False):
+        if len(set(characters)) > 1:
+            break
+        shared += 1
+    return values[0].rfind(" ", 0, shared) + 1 if values else 0
+
+
+def _shortened_after(text: str, width: int, head: int, beginning: int) -> str:
+    """The head, and what comes after a beginning that other names have, too."""
+    if cell_len(text) <= width:
+        return text
+    front, rest = _head(text, head) + ELLIPSIS, text[beginning:]
+    room = width - cell_len(front)
+    return front + (rest if cell_len(rest) <= room else _head(rest, room - 1) + ELLIPSIS)
 
 
 def _head(text: str, width: int) -> str:

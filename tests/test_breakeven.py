@@ -15,11 +15,13 @@ from test_summary import SIGNATURE
 
 from harness import plots
 from harness.breakeven import selection_labels
+from harness.breakeven.pairs import few_seeds
 from harness.breakeven.report import _about
 from harness.errors import UsageError
 from harness.learning_curves import data_advantage
 from harness.records import Example, Prediction
 from harness.run_store import Manifest, RunFolder
+from harness.seed_samples import Sample
 from harness.signature import Signature
 
 N = 200
@@ -408,6 +410,18 @@ def test_a_single_seed_of_either_side_is_told(harness: Commands, seeds: tuple[in
     if min(seeds) == 1:
         assert all(": one seed; what another would change is not known" in text for text in few)
     assert bool(few) == (min(seeds) < 3)
+
+
+def test_what_is_true_of_several_is_one_line() -> None:
+    one, two, three = (Sample(np.full((seeds, 2), 0.5)) for seeds in (1, 2, 3))
+    named = [("p", two), ("q", one), ("r", two), ("s", three), ("t", two), ("u", two)]
+    wide = "which tell little of others; intervals are wide, and rough"
+    assert few_seeds(named, "draw of demonstrations") == [
+        f"p; r; t; 1 more: two draws of demonstrations, {wide}",
+        "q: one draw of demonstrations; what another would change is not known, so intervals are too narrow",
+    ]
+    assert few_seeds([("p", two)], "seed") == [f"p: two seeds, {wide}"]
+    assert few_seeds([("p", Sample(np.full((1, 1), 0.5), random=False))], "seed") == []
 
 
 def test_a_data_advantage_of_one_seed_has_no_interval(harness: Commands) -> None:

@@ -109,6 +109,16 @@ def test_names_that_differ_in_the_middle_alone_are_not_made_one() -> None:
     assert first != second
 
 
+def test_names_with_one_beginning_show_what_comes_after_it() -> None:
+    names = [f"{LONG} {shots}-shot {rule} (mean of 6 templates)" for shots in (0, 4) for rule in ("sum", "pmi")]
+    assert shortened(names, 30) == [
+        "organisati…0-shot sum (mean o…",
+        "organisati…0-shot pmi (mean o…",
+        "organisati…4-shot sum (mean o…",
+        "organisati…4-shot pmi (mean o…",
+    ]
+
+
 def test_a_part_of_a_list_that_is_too_long_keeps_its_number() -> None:
     assert broken("a-label-with-a-very-long-name 47% (49%), b 1% (2%)", 28) == [
         "a-label-with-a…me 47% (49%),",

@@ -46,7 +46,7 @@ def trained_curve(
             f" {wanted.curve} of the seeds that have it"
         )
     if wanted.curve == "mean":
-        notices += few_seeds(name, seed_name, sample)
+        notices += few_seeds([(name, sample)], seed_name)
     return Curve(np.array(sizes, np.float64) + wanted.development_labels, sample, wanted.monotone, wanted.curve)
 
 
@@ -63,17 +63,30 @@ def sample_of(known: Mapping[tuple[str, int], Scored], units: int, *, random: bo
     return Sample(scores, again, units, random)
 
 
-def few_seeds(name: str, seed_name: str, sample: Sample) -> list[str]:
-    """What a reader must know where there are fewer than three seeds, somewhere."""
-    if not sample.random:
-        return []
-    fewest = int(sample.counts.min())
-    where = "" if len(sample.scores) == fewest else " at some sizes"
-    if fewest == 1:
-        return [f"{name}: one {seed_name}{where}; what another would change is not known, so intervals are too narrow"]
-    if fewest == 2:
-        return [f"{name}: two {seed_name}s{where}, which tell little of others; intervals are wide, and rough"]
-    return []
+def few_seeds(named: Sequence[tuple[str, Sample]], seed_name: str) -> list[str]:
+    """What a reader must know of those that have fewer than three seeds, somewhere; one line for what is true of
+    several."""
+    found: dict[str, list[str]] = {}
+    for name, sample in named:
+        fewest = int(sample.counts.min()) if sample.random else 0
+        if fewest in _FEW:
+            kind, of, what = seed_name.partition(" of ")
+            seeds = f"one {seed_name}" if fewest == 1 else f"two {kind}s{of}{what}"
+            where = "" if len(sample.scores) == fewest else " at some sizes"
+            found.setdefault(f"{seeds}{where}{_FEW[fewest]}", []).append(name)
+    return [f"{_some(names)}: {told}" for told, names in found.items()]
+
+
+_FEW = {
+    1: "; what another would change is not known, so intervals are too narrow",
+    2: ", which tell little of others; intervals are wide, and rough",
+}
+_MOST_NAMED = 3
+
+
+def _some(names: Sequence[str]) -> str:
+    more = [f"{len(names) - _MOST_NAMED} more"] if names[_MOST_NAMED:] else []
+    return "; ".join([*names[:_MOST_NAMED], *more])
 
 
 def pairs_of(task: str, prompts: Sequence[Prompt], baselines: Sequence[Baseline], wanted: Wanted) -> list[Pair]:

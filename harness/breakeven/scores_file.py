@@ -70,9 +70,9 @@ def _file_prompts(
             continue
         sample = sample_of({(seed, 0): (value, None) for (seed, size), value in scores.items() if size == n}, 0)
         told = name if len(sizes) == 1 else f"{name} at n {n}"
-        if wanted.curve == "mean":
-            notices += few_seeds(told, "seed", sample)
         found.append(Prompt(told, "file ", Budget(n, wanted.charged()), 1, Level(sample, wanted.curve)))
+    if wanted.curve == "mean":
+        notices += few_seeds([(one.name, one.level.sample) for one in found], "seed")
     return found
 
 

@@ -230,10 +230,10 @@ def _prompts(
         templates = sorted({cell.signature.template for cell in row})
         which = _which(templates, row[0].chosen, wanted)
         told = f"{name} ({which})" if which else name
-        if wanted.curve == "mean":
-            notices += few_seeds(told, "draw of demonstrations", sample)
         cost = prompt_cost(row, runs)
         found.append(Prompt(told, family, budget, len(templates), Level(sample, wanted.curve), cost))
+    if wanted.curve == "mean":
+        notices += few_seeds([(one.name, one.level.sample) for one in found], "draw of demonstrations")
     return found
 
 
