@@ -1,8 +1,8 @@
 """Work done beside other work: a value that a thread computes from ``start`` on, or else when it is asked for; and
 values that a thread computes ahead of who takes them.
 
-A thread that is inside a library when Python ends takes the process down with it. So the end waits for these threads,
-unless ``leave_with`` has said that it need not.
+A thread that is inside a library when Python ends takes the process down with it, whether it is one of these or a
+library's own. So the end waits for these threads, unless ``leave_with`` has said to end without taking Python apart.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ _threads: WeakSet[threading.Thread] = WeakSet()
 _status: int | None = None
 
 
-def leave_with(status: int) -> None:
-    """Have Python end with this status as soon as it comes to its end, whatever threads are still at work here."""
+def leave_with(status: int | None) -> None:
+    """Have Python end with this status as soon as it comes to its end, whatever threads are still at work; None: as it
+    otherwise would."""
     global _status
     _status = status
 
 
 @atexit.register
 def _at_end() -> None:
-    if _status is not None and any(thread.is_alive() for thread in _threads):
+    if _status is not None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()

@@ -6,7 +6,6 @@ wrong usage, 130 interrupted by Ctrl-C, 143 by SIGTERM.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import io
 import os
@@ -51,10 +50,9 @@ def main() -> None:
     # Importing torch and transformers makes some 10^6 objects that stay; looking through them again and again takes as
     # long as a third of the import.
     gc.set_threshold(200_000, 50, 100)
-    atexit.register(gc.freeze)  # nor do they need to be taken apart, which takes a second
     with interrupts.listening():
         status = _status()
-    leave_with(status)
+    leave_with(status)  # without taking all of it apart, which takes a second
     sys.exit(status)
 
 

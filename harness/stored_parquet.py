@@ -6,6 +6,7 @@ It knows no column of any file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
 
@@ -48,14 +49,7 @@ def read_table(
             _check_size(path, stream, schema, values_per_byte)
             stream.seek(0)
             texts = [field.name for field in schema if _is_text(field.type)]
-            table = pq.read_table(
-                stream,
-                columns=schema.names,
-                partitioning=None,
-                read_dictionary=texts,
-                page_checksum_verification=True,
-                use_threads=False,
-            )
+            table = _file(stream, texts).read(columns=schema.names, use_threads=False)
             table.validate(full=True)
             return _as(table, schema)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
@@ -67,9 +61,14 @@ def read_whole(path: Path, digest: str | None) -> pa.Table:
     with opened(path, MOST_BYTES) as stream:
         _check_digest(path, stream, digest)
         try:
-            return pq.read_table(stream, partitioning=None, page_checksum_verification=True, use_threads=False)
+            return _file(stream, ()).read(use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedFileError(path, f"cannot be read: {_first_line(error)}") from error
+
+
+def _file(stream: BufferedReader, texts: Sequence[str]) -> pq.ParquetFile:
+    """A file to read without threads: one that still holds the stream when Python ends aborts the process."""
+    return pq.ParquetFile(stream, read_dictionary=list(texts), page_checksum_verification=True, pre_buffer=False)
 
 
 def check_file(path: Path, digest: str | None) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from harness import cli, hub
+from harness.background import leave_with
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,6 +59,8 @@ class Commands:
             status: object = 0
         except SystemExit as end:
             status = end.code or 0
+        finally:
+            leave_with(None)  # this process is not the command's
         seconds = time.monotonic() - begin
         printed = self._capsys.readouterr()
         assert isinstance(status, int)

@@ -11,6 +11,8 @@ import time
 import weakref
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commands import Outcome, outcome, start
 from conftest import MOOD_TASK, Project
@@ -289,6 +291,37 @@ def test_a_command_does_not_wait_for_it(tmp_path: Path) -> None:
     )
     assert (found.status, found.out, found.err) == (1, "said\n", "")
     assert found.seconds < 30
+
+
+def test_a_command_ends_without_taking_python_apart_under_the_threads_of_libraries(tmp_path: Path) -> None:
+    """A thread of Arrow's that lets go of a stream of Python's while Python is taken apart aborts the process."""
+    found = script(
+        tmp_path,
+        "from harness.background import leave_with\n"
+        "class Kept:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "kept = Kept()\n"
+        "sys.stdout.write('said')\n"
+        "leave_with(1)\n"
+        "sys.exit(1)\n",
+    )
+    assert (found.status, found.out, found.err) == (1, "said", "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_no_thread_reads_a_table(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet")
+    found = script(
+        tmp_path,
+        "from pathlib import Path\n"
+        "import pyarrow.parquet\n"
+        "from harness.row_files import read_rows\n"
+        "from harness.stored_parquet import read_whole\n"
+        "threads = len(os.listdir('/proc/self/task'))\n"
+        "rows = read_rows([Path('t.parquet')]), read_whole(Path('t.parquet'), None).to_pylist()\n"
+        "print(len(os.listdir('/proc/self/task')) - threads, *map(len, rows))\n",
+    )
+    assert (found.status, found.out, found.err) == (0, "0 2 2\n", "")
 
 
 HOSTILE = {
