@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import DataError, TemplateError, suggest
@@ -137,7 +138,7 @@ def read_unlabelled(task: Task, rows: Sequence[Row]) -> list[Example]:
     Raises:
         DataError: a row does not fit the task.
     """
-    reader = _ExampleReader(task, _GivenRows(rows))
+    reader = _ExampleReader(task, _GivenRows(rows), labelled=False)
     return [reader.example("", index) for index in range(reader.size(""))]
 
 
@@ -184,8 +185,10 @@ class _GivenRows:
 class _ExampleReader:
     """Turns source rows into examples; item ids count repeats of a row over the whole split, before any slicing."""
 
-    def __init__(self, task: Task, source: RowSource) -> None:
+    def __init__(self, task: Task, source: RowSource, *, labelled: bool = True) -> None:
         self.task = task
+        self._named = {"target": task.target} if labelled else {}
+        self._named |= {f"fields.{name}": text for name, text in task.fields.items()}
         self.source = source
         self._rows: dict[str, Sequence[Row]] = {}
         self._ids: dict[str, list[str]] = {}
@@ -239,7 +242,7 @@ class _ExampleReader:
     def _value(self, key: str, text: str) -> _Reader:
         expression = self.task.expression(text)
         if expression is None:
-            return partial(_column, key=key, column=text, task=self.task)
+            return partial(_column, key=key, column=text, path=self.task.path, named=self._named)
 
         def evaluate(row: Row) -> object:
             try:
@@ -272,9 +275,9 @@ class _Reader(Protocol):
     def __call__(self, row: Row, /) -> object: ...
 
 
-def _column(row: Row, /, *, key: str, column: str, task: Task) -> object:
+def _column(row: Row, /, *, key: str, column: str, path: Path, named: Mapping[str, str]) -> object:
+    """The value of a column. ``named`` is all that is read, by what names it, for the message about what lacks."""
     if column not in row.values:
-        named = {"target": task.target, **{f"fields.{name}": text for name, text in task.fields.items()}}
         others = [
             f"; and no {text!r}, named in {other}"
             for other, text in named.items()
@@ -282,12 +285,12 @@ def _column(row: Row, /, *, key: str, column: str, task: Task) -> object:
         ]
         raise DataError(
             row.place,
-            f"has no column {column!r}, which {task.path} names in {key}{suggest(column, row.values, what='columns')}"
+            f"has no column {column!r}, which {path} names in {key}{suggest(column, row.values, what='columns')}"
             + "".join(others),
         )
     value = row.values[column]
     if isinstance(value, Unreadable):
-        raise DataError(row.place, f"{key} of {task.path}: the column {column!r} cannot be read: it is {value.why}")
+        raise DataError(row.place, f"{key} of {path}: the column {column!r} cannot be read: it is {value.why}")
     return value
 
 

@@ -33,13 +33,11 @@ class FileError(HarnessError):
 
     Attributes:
         path: the file.
-        message: what is wrong, without the place.
         line: its 1-based line, where one is known.
     """
 
     def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
         self.path = Path(path)
-        self.message = message
         self.line = line
         place = f"{path}:{line}" if line is not None else str(path)
         super().__init__(f"{place}: {message}")

@@ -31,10 +31,9 @@ def check_quantisation(config: Mapping[str, Any], folder: Path) -> None:
             method = "bitsandbytes"
         if method not in {*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes"}:
             known = suggest(str(method), sorted(AUTO_QUANTIZATION_CONFIG_MAPPING), what="known")
-            raise ModelError(
-                f"{folder / CONFIG}: quantization_config names the quant_method {method!r}, which transformers would"
-                f" pass over{known}"
-            )
+            told = "names no quant_method, so that" if method is None else f"names the quant_method {method!r}, which"
+            it = " it" if method is None else ""
+            raise ModelError(f"{folder / CONFIG}: quantization_config {told} transformers would pass{it} over{known}")
 
 
 def check_size(kind: Any, config: Any, numbers: int | None, name: str, *, with_code: bool) -> None:

@@ -191,9 +191,12 @@ def _refuse_adapters(folder: Path) -> None:
     leave this one out."""
     found = next((path for name in ("adapter_config.json", "adapter_model.*") for path in folder.glob(name)), None)
     if found is not None:
+        told = f"{folder}: holds a PEFT adapter ({found.name}), which"
+        if not (folder / CONFIG).exists():
+            raise ModelError(f"{told} is no model by itself: merge it into its base model (merge_and_unload of peft)")
         raise ModelError(
-            f"{folder}: holds a PEFT adapter ({found.name}), which would not be applied to the weights beside it;"
-            " merge it into its base model (merge_and_unload of peft), or take its files out of the folder"
+            f"{told} would not be applied to the weights beside it; merge it into its base model (merge_and_unload of"
+            " peft), or take its files out of the folder"
         )
 
 

@@ -193,11 +193,11 @@ def _format_by_content(file: UserFile, task: Task) -> str:
     if head.startswith((b"PAR1", b"ARROW1")):
         return "parquet" if head.startswith(b"PAR1") else "arrow"
     first = next((line.strip() for line in file.lines() if line.strip()), "")
-    if first.startswith("{") or re.match(r"\[\s*({|\]|$)", first):
+    if re.match(r"""{\s*("|}|$)|\[\s*([{"\]]|$)""", first):
         return "json"
-    names = {*_columns(task), *task.fields}
+    names = {name.casefold() for name in [*_columns(task), *task.fields]}  # a header in other letters is still one
     for format, delimiter in (("csv", ","), ("tsv", "\t")):
-        if names & {cell.strip().strip('"') for cell in first.split(delimiter)}:
+        if names & {cell.strip().strip('"').casefold() for cell in first.split(delimiter)}:
             return format
     return _LINES
 

@@ -210,13 +210,14 @@ def _delimited(file: UserFile, name: str, delimiter: str, quoting: Literal[0, 3]
         if header is None:
             return []
         check_header(file, header, name, delimiter, reader.line_num)
-        rows = []
+        rows, last = [], reader.line_num
         for values in reader:
+            line, last = last + 1, reader.line_num  # where a row begins, and where it ends
             if not values:
                 continue
             if len(values) != len(header):
-                raise file.wrong(f"has {len(values)} values for {len(header)} columns", reader.line_num)
-            rows.append(Row(dict(zip(header, values, strict=True)), f"{file.path}:{reader.line_num}"))
+                raise file.wrong(f"has {len(values)} values for {len(header)} columns", line)
+            rows.append(Row(dict(zip(header, values, strict=True)), f"{file.path}:{line}"))
         return rows
     except csv.Error as error:
         raise file.wrong(f"not valid {name}: {error}", reader.line_num) from error
@@ -237,7 +238,7 @@ def _blank(line: str) -> bool:
     return not line.strip()
 
 
-# Parquet and Arrow
+# Parquet and Arrow, without threads: one that still holds a stream of Python's when Python ends aborts the process.
 
 
 def _parquet(file: UserFile) -> list[Row]:
@@ -246,7 +247,7 @@ def _parquet(file: UserFile) -> list[Row]:
 
     with file.seekable() as stream:
         try:
-            opened = pyarrow.parquet.ParquetFile(stream)
+            opened = pyarrow.parquet.ParquetFile(stream, pre_buffer=False)
             about = opened.metadata
             size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
             if about.num_rows > MAX_ROWS or size > MAX_BYTES:
@@ -267,12 +268,12 @@ def _columns(opened: Any) -> tuple[Any, dict[str, Unreadable]]:
     import pyarrow
 
     try:
-        return opened.read(), {}
+        return opened.read(use_threads=False), {}
     except (pyarrow.ArrowException, OSError, ValueError):
         whole, damaged = {}, {}
         for name in opened.schema_arrow.names:
             try:
-                whole[name] = opened.read(columns=[name]).column(name)
+                whole[name] = opened.read(columns=[name], use_threads=False).column(name)
             except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
                 damaged[name] = Unreadable(f"damaged ({' '.join(str(error).split())})")
         if not whole:
@@ -288,7 +289,9 @@ def _arrow(file: UserFile) -> list[Row]:
         try:
             whole = stream.read(6) == b"ARROW1"
             stream.seek(0)
-            reader = pyarrow.ipc.open_file(stream) if whole else pyarrow.ipc.open_stream(stream)
+            options = pyarrow.ipc.IpcReadOptions(use_threads=False)
+            open_as = pyarrow.ipc.open_file if whole else pyarrow.ipc.open_stream
+            reader = open_as(stream, options=options)
             table = reader.read_all()
             table.validate(full=True)
         except (pyarrow.ArrowException, OSError, ValueError) as error:

@@ -63,7 +63,7 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[
     seen: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a collection"
+            shown = f"{key.value}; put it in quotes" if isinstance(key, yaml.ScalarNode) else "a collection"
             raise yaml.MarkedYAMLError(problem=f"keys must be strings, not {shown}", problem_mark=key.start_mark)
         if key.value in seen:
             raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} appears twice", problem_mark=key.start_mark)
@@ -128,9 +128,13 @@ def fit(model: type[Model], document: Document) -> Model:
         return model.model_validate(document.data)
     except ValidationError as error:
         problems = Problems()
+        listed: set[tuple[int | str, ...]] = set()  # of what the keys have been told
         for one in worth_telling(model, error):
             key = str(one["loc"][0]) if one["loc"] else ""
-            problems.add(FileError(document.path, describe(model, one), document.lines.get(key)))
+            told = describe(model, one, listed=one["loc"][:-1] in listed)
+            if one["type"] == "extra_forbidden":
+                listed.add(one["loc"][:-1])
+            problems.add(FileError(document.path, told, document.lines.get(key)))
         problems.end()
         raise AssertionError(error) from error
 
@@ -185,13 +189,16 @@ _FORMS = {
 }
 
 
-def describe(model: type[BaseModel], error: ErrorDetails) -> str:
-    """One pydantic error as one line for a user."""
+def describe(model: type[BaseModel], error: ErrorDetails, *, listed: bool = False) -> str:
+    """One pydantic error as one line for a user; ``listed``: the valid keys there have been told."""
     where = ".".join(str(part) for part in _told_place(error))
     kind, context, found = error["type"], error.get("ctx", {}), _short(error["input"])
     if kind == "extra_forbidden":
-        owner = _model_at(model, error["loc"][:-1])
-        return f"unknown key {where!r}{suggest(str(error['loc'][-1]), owner.model_fields, what='keys')}"
+        key, keys = str(error["loc"][-1]), _model_at(model, error["loc"][:-1]).model_fields
+        if not listed:
+            return f"unknown key {where!r}{suggest(key, keys, what='keys')}"
+        near = nearest(key, keys)
+        return f"unknown key {where!r}" + (f"; did you mean {near!r}?" if near is not None else "")
     if kind == "missing":
         return f"the key {where!r} is missing"
     if kind == "literal_error" and context.get("expected"):
@@ -209,7 +216,7 @@ def describe(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "too_short":
         return _told(where, f"must name at least {context['min_length']}, and names {context['actual_length']}")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    shown = "" if isinstance(error["input"], dict) or "'" in message else f" (found {found})"
+    shown = "" if isinstance(error["input"], dict) or "'" in message or found in message else f" (found {found})"
     return _told(where, f"{_one_line(message)}{shown}")
 
 

@@ -64,10 +64,11 @@ def _word(target: Target) -> int | None:
     value, options = target.value, target.options
     if isinstance(value, bool):
         options, value = tuple(option.casefold() for option in options), str(value).casefold()
-    elif isinstance(value, int):
+        return options.index(value) if options.count(value) == 1 else None
+    if isinstance(value, int):
         named = _named(target) and target.names is not None and 0 <= value < len(target.names)
         value = target.names[value] if named and target.names is not None else str(value)
-    return options.index(value) if isinstance(value, str) and options.count(value) == 1 else None
+    return options.index(value) if isinstance(value, str) and value in options else None  # equal ones are one answer
 
 
 def _id(target: Target) -> int | None:
@@ -111,9 +112,10 @@ def _misfit(task: Task, targets: Sequence[Target], found: dict[Reading, list[int
     last = len(target.options) - 1
     told = [f"an id from 0 to {last}"] if "ids" in found else []
     told += [f"a letter from A to {chr(ord('A') + last)}"] if "letters" in found and last < 26 else []
-    if "words" in found and (task.labels is not None or not told):
-        told.append(f"one of {', '.join(target.options)}")
-    return DataError(target.place, f"{about}: must be {' or '.join(told)}, not {value!r:.80}{_hint(task, target)}")
+    if "words" in found:
+        told.append(f"one of {', '.join(target.options)}" if task.labels is not None else "the text of an option")
+    shown = "null" if value is None else f"{value!r:.80}"
+    return DataError(target.place, f"{about}: must be {' or '.join(told)}, not {shown}{_hint(task, target)}")
 
 
 def _hint(task: Task, target: Target) -> str:

@@ -167,7 +167,7 @@ def _wrapper(files: ModelFiles, file: bool, notice: Notice) -> Any:
             found = load(PreTrainedTokenizerFast)
         except ModelError:
             raise error from None
-        notice(f"{error} as transformers would rebuild it; tokenizer.json is used")
+        notice(f"{error} (so says transformers, which rebuilds it); tokenizer.json is used")
         return found
 
 

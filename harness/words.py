@@ -7,6 +7,7 @@ told apart no longer. Then it falls into words (categories and properties are Un
     unspaced  each letter with its marks, in scripts that put no spaces between words (Han, Kana, Thai, Khmer, ...)
     symbol    each symbol or emoji with all that belongs to it: a skin tone, a flag's second letter, a joined emoji
     operator  + - * / % & # where they stand between numbers or single letters, or before or after one
+    emoticon  :) ;-( =D where no letter or digit stands beside it
 
 Other punctuation and white space stand between words and are none, but in a text that has nothing else. No language
 need be named; what only a language tells, such as that Turkish I without a dot is no i, is not told.
@@ -32,9 +33,10 @@ _OPERATOR = (
     r"|(?<![\p{L}\p{N}\p{M}])[\-#](?=\p{N})"  # -5, #1
     r"|(?<=\p{N}\s?)%|(?<=\b\p{L})#|[!:\-](?=[=<>]))"  # 10 %, C#, !=
 )
-_WORDS = regex.compile(rf"(?V1)(?P<unspaced>{_UNSPACED}+)|{_WORD}|{_SYMBOL}|{_OPERATOR}")
-# ASCII text in which no operator can stand has the same words by a simpler pattern, several times as fast.
-_MAYBE_OPERATOR = re.compile(r"[0-9]\s*[-*/&%]|\b[a-z]\s*[-*/&#]|[-#][0-9]|[-!:][<=>]")
+_EMOTICON = r"(?:(?<![\p{L}\p{N}:;=])[:;=](?:['\-]?[()\[\]/\\|]++|-?[dp])(?![\p{L}\p{N}]))"
+_WORDS = regex.compile(rf"(?V1){_EMOTICON}|(?P<unspaced>{_UNSPACED}+)|{_WORD}|{_SYMBOL}|{_OPERATOR}")
+# ASCII text in which neither of these can stand has the same words by a simpler pattern, several times as fast.
+_MAYBE_MORE = re.compile(r"[0-9]\s*[-*/&%]|\b[a-z]\s*[-*/&#]|[-#][0-9]|[-!:][<=>]|[:;=]['-]?[()\[\]/\\|]|[:;=]-?[dp]\b")
 _ASCII_WORDS = re.compile(r"[a-z0-9_]+|[$+<=>^|]")
 _LETTERS = regex.compile(rf"(?V1){_UNSPACED}")
 _ANY_UNSPACED = regex.compile(rf"(?V1){_LETTER}")
@@ -51,12 +53,14 @@ _UNSEEN = regex.compile(
     r"|(?<!\p{Extended_Pictographic}\p{Emoji_Modifier}?\ufe0f?)\u200d|\u200d(?!\p{Extended_Pictographic})"
 )
 _DASHES = regex.compile(r"(?V1)[\p{Pd}\u2212]")
+_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")  # 10² is not 102
 
 
 def folded(text: str) -> str:
     """The text without what spelling alone decides: case, width, composition, dashes, characters that do not show."""
     if text.isascii():
         return text.lower()
+    text = _RAISED.sub(r"^\g<0>", text)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     text = text.replace("i\u0307", "i").replace("\u200b", " ")  # İ of Turkish; a space of no width
     return str(_DASHES.sub("-", _UNSEEN.sub("", text)))
@@ -66,7 +70,7 @@ def words(text: str) -> list[str]:
     """The words of a text, folded; of scripts without spaces, the letters. A text of punctuation alone gives that."""
     text = folded(text)
     found: list[str] = []
-    if text.isascii() and not _MAYBE_OPERATOR.search(text):
+    if text.isascii() and not _MAYBE_MORE.search(text):
         found = _ASCII_WORDS.findall(text)
     else:
         for match in _WORDS.finditer(text):

@@ -87,7 +87,7 @@ def test_options_that_are_no_list_of_texts_are_refused(value: object) -> None:
 
 
 def test_a_gold_beyond_the_options_of_its_item_is_refused() -> None:
-    with pytest.raises(DataError, match="must be an id from 0 to 1 or a letter from A to B, not 2"):
+    with pytest.raises(DataError, match="a letter from A to B or the text of an option, not 2"):
         load(make_task(labels=None, options="{{ o }}"), {"test": [{"text": "q", "o": ["a", "b"], "label": 2}]})
 
 

@@ -247,8 +247,8 @@ def test_a_configuration_of_another_or_an_absurd_model_is_refused(
     [
         ({"quant_method": "exl9", "bits": 4}, "quant_method 'exl9', which transformers would pass over"),
         ({"quant_method": "gtpq"}, "did you mean 'gptq'?"),
-        ({"bits": 4}, "quant_method None"),
-        ("awq", "quant_method None"),
+        ({"bits": 4}, "names no quant_method, so that transformers would pass it over"),
+        ("awq", "names no quant_method, so that transformers would pass it over"),
         ({"quant_method": "awq", "bits": 4}, "cannot be loaded"),
         ({"load_in_4bit": True}, "cannot be loaded"),
     ],
@@ -275,8 +275,8 @@ def test_an_adapter_beside_the_weights_is_never_left_out(
     write(name, '{"peft_type": "LORA", "base_model_name_or_path": "x"}')(model)
     common = ("--tasks", "mood", "--data-dir", "data", "--model", model)
     assert f"holds a PEFT adapter ({name})" in harness("run", *common).mistake
-    (model / "model.safetensors").unlink()
-    assert f"holds a PEFT adapter ({name})" in harness("run", *common).mistake
+    (model / "config.json").unlink()
+    assert f"holds a PEFT adapter ({name}), which is no model by itself" in harness("run", *common).mistake
 
 
 @pytest.mark.parametrize(

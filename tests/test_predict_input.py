@@ -17,6 +17,7 @@ from commands import Commands
 from conftest import Project
 from small_task import make_task
 
+from harness.data import read_unlabelled
 from harness.errors import DataError
 from harness.predict import read_text
 
@@ -82,6 +83,7 @@ def test_a_column_within_row_is_the_one_that_plain_lines_give(tmp_path: Path) ->
         ("new.txt", "fine\n".encode("utf-16"), {}, r"new\.txt: is UTF-16 text"),
         ("new.txt", b"PK\x03\x04", {}, "a zip archive"),
         ("new.jsonl", b'{"text": "\\ud83d"}\n', {}, r"new\.jsonl:1: holds half of a surrogate pair"),
+        ("new.txt", b'["x", "y"]\n', {}, r"new\.txt: must be a list of JSON objects, and its item 1 is 'x'"),
         ("new.jsonl", b'{"text": "x"}\n7\n', {}, r"new\.jsonl:2: must be a JSON object"),
         ("new.csv", b"text;other\nx;y\n", {}, r"new\.csv:1: its columns are separated by semicolons"),
         ("new.json", b'[{"text": "x"}, 1]', {}, "its item 2 is '1'"),
@@ -97,6 +99,18 @@ def test_what_cannot_be_labelled_is_refused(
     path.write_bytes(content)
     with pytest.raises(DataError, match=told):
         read(tmp_path / Path(name).parts[0], **changes)
+
+
+def test_a_header_in_other_letters_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("Text,Label\nx,0\n")
+    rows = read_text(str(tmp_path / "new.txt"), make_task())
+    with pytest.raises(DataError, match=r"txt:2: has no column 'text'.*'Text'\? \(columns: Text, Label\)$"):
+        read_unlabelled(make_task(), rows)
+
+
+def test_plain_lines_may_begin_as_json_does(tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("{oops} that\n[sic] this\n")
+    assert read(tmp_path / "new.txt") == [("{oops} that", 1), ("[sic] this", 2)]
 
 
 def test_texts_given_from_python_are_plain_values() -> None:

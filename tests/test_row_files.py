@@ -93,6 +93,15 @@ def test_a_quoted_csv_value_may_hold_line_ends(folder: Path) -> None:
     assert read(folder) == rows
 
 
+def test_a_csv_row_stands_where_it_begins(folder: Path) -> None:
+    path = folder / "test.csv"
+    path.write_text('text,label\n\n"two\nlines",1\n\nfine,0\n')
+    assert [row.number for row in read_rows([path])] == [3, 6]
+    path.write_text('text,label\nfine,0\n"two\nlines",1,2\n')
+    with pytest.raises(DataError, match=r"test\.csv:3: has 3 values for 2 columns"):
+        read_rows([path])
+
+
 def test_a_quote_in_a_tsv_is_a_character_like_any_other(folder: Path) -> None:
     (folder / "test.tsv").write_text('text\tlabel\n"open\t1\nfine\t0\n', encoding="utf-8")
     assert read(folder) == [{"text": '"open', "label": "1"}, {"text": "fine", "label": "0"}]

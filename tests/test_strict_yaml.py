@@ -127,9 +127,9 @@ def test_a_byte_order_mark_is_skipped() -> None:
         ("a:\n  - b: [{c: 1,\n      c: 2}]", 3, "'c' appears twice"),
         ("a: &one 1\nb: *one", 2, "aliases"),
         ("a: &a [x]\nb: [*a, *a]", 2, "aliases"),
-        ("a: 1\n2: b", 2, "keys must be strings, not '2'"),
-        ("true: b", 1, "keys must be strings, not 'true'"),
-        ("a:\n  ~: b", 2, "keys must be strings, not '~'"),
+        ("a: 1\n2: b", 2, "keys must be strings, not 2; put it in quotes"),
+        ("true: b", 1, "keys must be strings, not true; put it in quotes"),
+        ("a:\n  ~: b", 2, "keys must be strings, not ~; put it in quotes"),
         ("? [x, y]\n: 1", 1, "keys must be strings, not a collection"),
         ("a: 1\n---\nb: 2", 2, "another document"),
         ("a: 'x", 1, "end of stream"),
@@ -260,6 +260,11 @@ def test_a_fitting_document_gives_the_model() -> None:
             "some.yaml:12: unknown key 'inner.widht'; did you mean 'width'? (keys: height, width); and line 13: unknown"
             " key 'more' (keys: name, inner); and line 11: name: must be a string, not 3; put it in quotes; and line"
             " 12: inner.height: must be a whole number, not 'x'",
+        ),
+        (
+            "nam: x\ninner: {height: 2}\nmore: 1\ninnr: 1",
+            "some.yaml:11: unknown key 'nam'; did you mean 'name'? (keys: name, inner); and line 13: unknown key"
+            " 'more'; and line 14: unknown key 'innr'; did you mean 'inner'?",
         ),
         ("nam: x\ninner: {height: 2}", "some.yaml:11: unknown key 'nam'; did you mean 'name'? (keys: name, inner)"),
     ],

@@ -130,7 +130,8 @@ def test_a_value_that_is_no_label_gets_its_hint(tmp_path: Path, labels: list[str
     write(tmp_path / "t/test.jsonl", [value])
     with pytest.raises(DataError) as caught:
         golds(tmp_path, make_task(labels=labels))
-    told = f"test.jsonl:1: target (label): must be an id from 0 to 1 or one of {', '.join(labels)}, not {value!r:.80}"
+    shown = "null" if value is None else f"{value!r:.80}"
+    told = f"test.jsonl:1: target (label): must be an id from 0 to 1 or one of {', '.join(labels)}, not {shown}"
     assert str(caught.value).endswith(told + hint)
 
 
@@ -204,6 +205,7 @@ def golds_of_options(folder: Path, rows: list[tuple[object, list[str]]], **chang
         ([("B", ["x", "y"]), ("c", ["x", "y", "z"])], [1, 2]),
         ([("y", ["x", "y"]), ("x", ["z", "y", "x"])], [1, 2]),
         ([("4", ["3", "4"]), ("12", ["7", "8", "12"])], [1, 2]),
+        ([("x", ["y", "x", "x"]), ("z", ["z", "z"])], [1, 0]),  # equal options are one answer
         ([(0, ["3", "4"]), (1, ["1", "0"])], [0, 1]),  # no option of the first row is called 0
     ],
 )
@@ -226,7 +228,7 @@ def test_options_that_are_digits_or_letters_may_have_two_readings(tmp_path: Path
 
 
 def test_an_option_that_is_not_there_names_what_would_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must be an id from 0 to 1 or a letter from A to B, not 'C'"):
+    with pytest.raises(DataError, match="id from 0 to 1 or a letter from A to B or the text of an option, not 'C'"):
         golds_of_options(tmp_path, [("C", ["x", "y"])])
     with pytest.raises(DataError, match="must be an id from 0 to 1, not 'B'"):
         golds_of_options(tmp_path, [("B", ["x", "y"])], target_reading="ids")

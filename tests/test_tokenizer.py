@@ -193,7 +193,7 @@ def test_a_class_that_cannot_read_the_file_does_not_stand_in_its_way(saved: Call
     found = PretrainedTokenizer(files(folder), notices.append)
     assert (ids(found), found.opening) == (read(folder), 0)
     assert "cannot be loaded: " in notices[0]
-    assert notices[0].endswith(" as transformers would rebuild it; tokenizer.json is used")
+    assert notices[0].endswith(" (so says transformers, which rebuilds it); tokenizer.json is used")
 
 
 def test_without_the_file_the_tokenizer_is_what_transformers_makes(saved: Callable[..., Path]) -> None:

@@ -5,6 +5,7 @@ An error, now or in a rendering, is one TemplateError with the line of the sourc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -140,7 +141,7 @@ class _Compiled:
 
     def _error(self, error: Exception, line: int | None) -> TemplateError:
         told = getattr(error, "message", None) or (str(error.args[-1]) if error.args else type(error).__name__)
-        message = " ".join(told.split())
+        message = re.sub("'?NoneType'?( object)?", "null", " ".join(told.split()))
         if isinstance(error, RecursionError | MemoryError | SyntaxError):  # the last is of the Python that Jinja made
             message, line = "the template is nested too deeply, or takes too much memory", None
         place = None if line is None or self._first_line is None else self._first_line + line - 1
