@@ -82,11 +82,11 @@ def _saved(folder: Path, split: str) -> Sequence[Path]:
 
 def _others(split: str, entries: Sequence[Path]) -> str:
     """What else a folder holds, for the message that it has no file of the split."""
-    close = next((path for path in entries if _stem(path) == split and not path.name.startswith(".")), None)
+    close = next((path for path in entries if f"{path.name}.".startswith(f"{split}.")), None)
     if close is not None and close.is_dir():
         inside = sorted(path.name for path in close.iterdir())[:_SHOWN]
         return f"; {close.name} is a folder there, which holds {', '.join(inside) or 'nothing'}"
     if close is not None:
-        return f"; {close.name} is of no format that is read: save it as one of these"
+        return f"; {close.name} is of no format that is read: save it as one of these, which gzip or zstd may pack"
     names = [path.name + "/" * path.is_dir() for path in entries]
     return f"; it holds {', '.join(names[:_SHOWN])}{', ...' * (len(names) > _SHOWN)}" if names else ""
