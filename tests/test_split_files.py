@@ -93,6 +93,7 @@ def test_item_ids_are_those_of_the_same_rows_in_a_file(folder: Path) -> None:
         (["other.yml", "notes.md"], r"it holds notes\.md, other\.yml$"),
         (["data/test.jsonl"], "it holds data/$"),
         (["test/part.txt"], r"test is a folder there, which holds part\.txt"),
+        (["test.csv.bz2"], r"test\.csv\.bz2 is of no format that is read: save it as one of these, which gzip or zstd"),
         (["train.csv.gz", "test.tar"], r"splits there: train\); test\.tar is of no format"),
     ],
 )
