@@ -6,6 +6,7 @@ matplotlib is used without pyplot, so that no window, display or global state co
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle
@@ -17,6 +18,7 @@ import regex
 
 from harness.breakeven import Baseline, Pair, Prompt, Report
 from harness.files import write_atomically
+from harness.terminal import one_line
 from harness.words import IN_WORDS
 
 # Okabe and Ito (2008), told apart by colour-blind readers and in grey; markers and dashes tell the same again.
@@ -37,8 +39,11 @@ def draw(report: Report, prefix: Path) -> list[Path]:
 
     paths = []
     name = regex.sub(rf"[^{IN_WORDS}.]+", "-", report.task).strip("-")
-    # Text in the SVG stays text, and the same report gives the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "harness", "font.size": 9}):
+    # Text in the SVG stays text, also where a name has dollars, and the same report gives the same file.
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "harness", "font.size": 9, "text.parse_math": False}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # Of a script that the font does not have, the PNG shows boxes; the SVG has the text.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = _figure(report)
         for kind in ("png", "svg"):
             path = prefix.with_name(f"{prefix.name}-{name}.{kind}")
@@ -82,7 +87,9 @@ def _draw_baseline(axes: Any, baseline: Baseline, scale: int, number: int) -> No
     axes.fill_between(line.sizes, scale * low, scale * high, color=colour, alpha=0.18, linewidth=0)
     seeds = f"{line.seeds} seeds" if line.seeds > 1 else "1 seed"
     style = _LINES[number % len(_LINES)]
-    axes.plot(line.sizes, scale * line.fitted, style, color=colour, label=f"{baseline.name} ({seeds})", zorder=3)
+    axes.plot(
+        line.sizes, scale * line.fitted, style, color=colour, label=_entry(f"{baseline.name} ({seeds})"), zorder=3
+    )
     dot = _DOTS[number % len(_DOTS)]
     axes.plot(line.sizes, scale * line.mean, dot, color=colour, markersize=3.5, zorder=3)
 
@@ -97,7 +104,7 @@ def _draw_prompts(axes: Any, prompts: Sequence[Prompt], scale: int, colour: str,
         axes.errorbar(
             [used], [scale * score], yerr=gaps, fmt=mark, color=colour, markersize=size, markeredgecolor="white",
             markeredgewidth=0.6, capsize=2.5, elinewidth=1, zorder=5,
-            label=f"{prompt.name}: {_score(scale * score, scale)}, {used:,} labels",
+            label=_entry(f"{prompt.name}: {_score(scale * score, scale)}, {used:,} labels"),
         )  # fmt: skip
 
 
@@ -125,12 +132,19 @@ def _label(axes: Any, report: Report) -> None:
     unit = " %" if report.scale == 100 else ""
     axes.set_ylabel({"accuracy": "accuracy", "macro_f1": "macro-F1"}.get(report.metric, report.metric) + unit)
     where = f", {report.items:,} items" if report.items is not None else ""
-    axes.set_title(f"{report.task}{where}: prompts and learning curves, 95% intervals", loc="left", fontsize=10)
+    axes.set_title(
+        f"{one_line(report.task)}{where}: prompts and learning curves, 95% intervals", loc="left", fontsize=10
+    )
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if any(pair.break_even.censored is None for pair in report.pairs):
         axes.plot([], [], "o", markerfacecolor="none", markeredgecolor="black", markersize=7, label="break-even")
     axes.figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
+
+
+def _entry(name: str) -> str:
+    """A name in the legend, which leaves those out that begin with a low line."""
+    return f" {one_line(name)}" if name.startswith("_") else one_line(name)
 
 
 def _used(report: Report) -> list[float]:

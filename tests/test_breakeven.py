@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -204,6 +205,16 @@ def test_table_sentence_costs_and_plots_are_written(harness: Commands) -> None:
     drawing = Path("plots/worth-mood.svg").read_text(encoding="utf-8")
     for text in ("tfidf (4 seeds)", "tiny 0-shot: 75.0%, 0 labels", "break-even", "labels used"):
         assert text in drawing
+
+
+def test_names_are_drawn_as_they_are(harness: Commands) -> None:
+    """Dollars are no formula, a name that begins with a low line is in the legend, too, and the SVG is XML."""
+    store([(prompt(model="_a$\\frac$b\x1b模"), right(0.75, 99)), (prompt(), right(0.75, 99))])
+    store_baselines()
+    done = harness.ok("breakeven", "-o", "worth")
+    assert "Warning" not in done.err
+    texts = "".join(ElementTree.parse("worth-mood.svg").getroot().itertext())  # noqa: S314 - our own file
+    assert "_a$\\frac$b\u241b模 0-shot: 75.0%, 0 labels" in texts
 
 
 def test_prompts_on_fewer_items_are_left_out_and_said_so(harness: Commands) -> None:
