@@ -167,11 +167,16 @@ def adjust(p_values: Floats, method: Literal["holm", "bh"] = "holm") -> Floats:
     """Adjusted p-values, shape [tests]: Holm (1979) keeps the chance of any false rejection under any dependence,
     Benjamini and Hochberg (1995) the expected share of false ones among rejections.
     """
-    from statsmodels.stats.multitest import multipletests
+    from scipy import stats
 
     if len(p_values) == 0:
         return p_values
-    return np.asarray(multipletests(p_values, method={"holm": "holm", "bh": "fdr_bh"}[method])[1])
+    if method == "bh":
+        return np.asarray(stats.false_discovery_control(p_values))
+    order = np.argsort(p_values)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    return adjusted
 
 
 def not_worse_than_best(scores: Floats, clusters: Ints | None = None) -> npt.NDArray[np.bool_]:

@@ -65,6 +65,7 @@ def kind_weights(counts: Ints, resamples: int, rng: np.random.Generator) -> Weig
     found = []
     for begin in range(0, resamples, batch := max(1, _CELL // n)):
         rows = np.arange(min(batch, resamples - begin))[:, None] * kinds
-        places = kind[rng.integers(n, size=(len(rows), n))] + rows
+        places = kind.take(rng.integers(n, size=(len(rows), n)))
+        places += rows
         found.append(np.bincount(places.ravel(), minlength=len(rows) * kinds).reshape(len(rows), kinds))
     return np.concatenate(found).astype(np.float32)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.metrics import Floats, Ints
 from harness.prompteval import prompt_quantiles
 from harness.reliability import brier, expected_calibration_error
 from harness.signature import CELL_KEY
@@ -28,9 +29,9 @@ class Sensitivity:
     """One row's.
 
     ``quantiles``, at 5, 50 and 95 %, are of accuracy over prompts (templates, seeds and orders); items that some prompt
-    did not answer are filled in by PromptEval's model. ``variance`` is None for a single prompt, or where prompts
-    answered different items. ``calibration_error`` (expected, 10 bins) and ``brier`` are means over prompts, None for
-    options of each item's own.
+    did not answer are filled in by PromptEval's model. ``variance`` is None for a single prompt, where some combination
+    of template, seed and order is missing, and for a single cluster. ``calibration_error`` (expected, 10 bins) and
+    ``brier`` are means over prompts, None for options of each item's own.
     """
 
     row: Row
@@ -111,17 +112,40 @@ def remarks(found: Sequence[Sensitivity]) -> list[str]:
         told.append(
             f"{one_template} of the rows have one template: what another would change is in no share and not in +-"
         )
+    clustered = sorted({one.row.task_label for one in found if one.row.clusters is not None})
+    if clustered:
+        told.append(f"{', '.join(clustered)}: items come in clusters, so that item is what clusters differ by")
     return told
 
 
-def _variance(row: Row, scores: np.ndarray) -> VarianceComponents | None:
-    """Components over template, seed, order and item; of a grid that has all of its combinations."""
+def _variance(row: Row, scores: Floats) -> VarianceComponents | None:
+    """Components over template, seed, order and item, or cluster of items; of a grid that has all of its combinations.
+
+    A single cluster tells nothing of others.
+    """
     levels = []
     for name in CELL_KEY:
         values = [str(cell.signature.value(name)) for cell in row.cells]
         levels.append(np.unique(values, return_inverse=True)[1])
     if len(row.cells) != math.prod(len(np.unique(level)) for level in levels):
         return None
-    cells, items = scores.shape
-    template, seed, order = (np.repeat(level, items) for level in levels)
-    return variance_components(template, seed, order, np.tile(np.arange(items), cells), scores.ravel())
+    if row.clusters is not None:
+        scores = _by_cluster(scores, row.clusters)
+    cells, units = scores.shape
+    if row.clusters is not None and units == 1:
+        return None
+    template, seed, order = (np.repeat(level, units) for level in levels)
+    return variance_components(template, seed, order, np.tile(np.arange(units), cells), scores.ravel())
+
+
+def _by_cluster(scores: Floats, clusters: Ints) -> Floats:
+    """A score of each cluster, [cells, items] to [cells, clusters], with the same means over a cell.
+
+    It is the cell's mean and what the cluster's items are off it together, so scaled that the standard error of the
+    scores of one cell is that of its clustered items (``statistics.standard_error``).
+    """
+    _, index = np.unique(clusters, return_inverse=True)
+    count = int(index.max()) + 1
+    means = scores.mean(axis=1, keepdims=True)
+    off = (scores - means) @ np.eye(count)[index]
+    return np.asarray(means + count / scores.shape[1] * off)

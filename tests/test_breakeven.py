@@ -197,10 +197,10 @@ def test_table_sentence_costs_and_plots_are_written(harness: Commands) -> None:
     assert table[1].split()[:5] == ["mood", "tiny", "0-shot", "75.0", "0"]
     assert sum(line.startswith("on mood, tiny") for line in table) == 2
     # 800 requests of which half came from the store: 20 s and 80,000 tokens for 2 x 200 predictions.
-    cost = next(line for line in table if line.startswith("tiny 0-shot"))
-    assert cost.split()[2:] == ["200", "-", "50", "200", "0", "700", "MiB", "-", "0.05", "0.4"]
-    trained = next(line for line in table if line.startswith("tfidf"))
-    assert trained.split()[1:] == ["2,400", "0.5", "0.5", "-", "1,234", "3", "MiB", "0.0005", "0.0005", "-"]
+    cost = next(line for line in table if line.split()[:4] == ["mood", "tiny", "0-shot", "200"])
+    assert cost.split()[3:] == ["200", "-", "50", "200", "0", "700", "MiB", "-", "0.05", "0.4"]
+    trained = next(line for line in table if line.split()[:2] == ["mood", "tfidf"])
+    assert trained.split()[2:] == ["2,400", "0.5", "0.5", "-", "1,234", "3", "MiB", "0.0005", "0.0005", "-"]
     assert Path("plots/worth-mood.png").read_bytes().startswith(b"\x89PNG")
     drawing = Path("plots/worth-mood.svg").read_text(encoding="utf-8")
     for text in ("tfidf (4 seeds)", "tiny 0-shot: 75.0%, 0 labels", "break-even", "labels used"):
@@ -508,3 +508,22 @@ def test_selection_labels_are_a_number_or_what_select_printed() -> None:
     assert [selection_labels(text) for text in (None, "12", "chosen.json")] == [None, 12, 96]
     with pytest.raises(UsageError, match="neither a number nor a file"):
         selection_labels("-3")
+
+
+def test_costs_name_their_task_and_a_note_of_all_tasks_is_told_once(
+    harness: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "draw", lambda report, prefix: [])
+    floor = {"method": "majority", "model": "majority", "template": "majority"}
+    for task, seeds in (("mood", 4), ("tone", 1)):
+        store([(prompt(task=task, template=f"{task}/plain"), right(0.75, 99))])
+        store_baselines(seeds, task=task)
+        store([(baseline(8, 0, task=task, **floor), right(0.5, 98))])
+    done = harness.ok("breakeven")
+    costs = lines(done)[lines(done).index("") + 1 :]
+    assert costs[0].split()[:2] == ["task", "system"]
+    assert [line.split()[0] for line in costs[1:5]] == ["mood", "mood", "tone", "tone"]
+    assert [line for line in done.err.splitlines() if "majority" in line] == [
+        "note: majority: looks at no text, so it is a floor and no curve; left out"
+    ]
+    assert [line[:25] for line in done.err.splitlines() if ": one " in line] == ["note: tone: tfidf: one tr"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.metrics import brier_score_loss
 from harness.cell_results import read_cells
 from harness.run_store import stored_runs
 from harness.sensitivity import sensitivity
-from harness.summary import summarise
+from harness.statistics import standard_error
+from harness.summary import Row, summarise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,3 +103,52 @@ def test_what_is_trained_is_not_said_to_have_one_template(harness: Commands, pro
     below = harness.ok("leaderboard", "--sensitivity").out
     assert "have one template" not in below
     assert "template" not in below.splitlines()[0]
+
+
+# Clusters
+
+
+def row_of_mood(folder: Path, harness: Commands, clusters: int) -> Row:
+    """Two templates on items of which each cluster has copies, so that its items are right or wrong together."""
+    texts = ("the sun is out", "it rains again", "we won the game", "my tea is cold", "a fine day", "the bus is late")
+    lines = [
+        {"text": f"{text} {copy}", "label": place % 2, "film": f"f{place % clusters}"}
+        for place, text in enumerate(texts)
+        for copy in range(1 + place % 3)
+    ]
+    (folder / "data" / "mood" / "test.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    task = folder / "tasks" / "mood.yaml"
+    task.write_text(task.read_text(encoding="utf-8") + "cluster: film\n", encoding="utf-8")
+    harness.ok("run", "--tasks", "mood", "--data-dir", "data")
+    (row,) = summarise(read_cells(stored_runs(Path("results"))))
+    return row
+
+
+def test_items_in_clusters_count_by_cluster(harness: Commands, project: Project) -> None:
+    """The part of items has the standard error that tables give clustered items; a single prompt has no other part."""
+    row = row_of_mood(Path(), harness, 6)
+    assert row.clusters is not None
+    assert len(set(row.clusters.tolist())) == 6
+    found = sensitivity(row)
+    assert found.variance is not None
+    assert found.variance.mean == pytest.approx(row.item_accuracy.mean())
+    items = next(one for one in found.variance.components if one.factors == "item")
+    assert items.levels == 6
+    # Mean squares of two-way cells of clusters, by hand: those of their means are twice the squared clustered error.
+    scores = np.stack([(cell.prediction == cell.gold).astype(float) for cell in row.cells])
+    means = scores.mean(axis=1, keepdims=True)
+    of_cluster = [row.clusters == cluster for cluster in np.unique(row.clusters)]
+    table = np.stack([means[:, 0] + 6 / row.n * (scores - means)[:, one].sum(axis=1) for one in of_cluster], axis=1)
+    square = len(scores) * table.mean(axis=0).var(ddof=1)
+    assert square / len(scores) / 6 == pytest.approx(standard_error(row.item_accuracy, row.clusters) ** 2)
+    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    left = (rest**2).sum() / (len(scores) - 1) / 5
+    assert items.variance == pytest.approx(max(0.0, (square - left) / len(scores)))
+    done = harness.ok("leaderboard", "--sensitivity")
+    assert "mood: items come in clusters, so that item is what clusters differ by" in done.out
+
+
+def test_a_single_cluster_tells_nothing_of_others(harness: Commands, project: Project) -> None:
+    row = row_of_mood(Path(), harness, 1)
+    found = sensitivity(row)
+    assert (found.variance, found.shares, math.isnan(found.half_width)) == (None, {}, True)

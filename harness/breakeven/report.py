@@ -169,7 +169,7 @@ class Report:
 
     def costs(self, wanted: Wanted) -> tuple[list[str], list[list[str]]]:
         """Titles and rows of what stored runs tell of costs; no rows where they tell nothing."""
-        titles = ["system", "predictions", "training s", "s / 1,000 predictions", "tokens / prediction"]
+        titles = ["task", "system", "predictions", "training s", "s / 1,000 predictions", "tokens / prediction"]
         titles += ["trainable parameters", "peak memory"]
         hour, tokens = wanted.price_per_hour, wanted.price_per_million_tokens
         titles += ["training price"] * (hour is not None)
@@ -178,6 +178,7 @@ class Report:
         for name, cost in self._costs():
             price = prices(cost, wanted)
             line = [
+                self.task,
                 name,
                 f"{cost.predictions:,}",
                 _number(cost.training_seconds),

@@ -162,17 +162,21 @@ def breakeven_command(
         fold=("censored", "data advantage", "labels used", "net of labels used", titles[2]),
         elsewhere="--json",
     )
-    for report in reports:
-        costs, lines = report.costs(wanted)
-        if lines:
-            click.echo()
-            print_table(costs, lines, [], figures=costs[1:], names=costs[:1], fold=costs[:0:-1], elsewhere="--json")
+    costs, _ = reports[0].costs(wanted)
+    lines = [line for report in reports for line in report.costs(wanted)[1]]
+    if lines:
+        click.echo()
+        print_table(costs, lines, [], figures=costs[2:], names=costs[:2], fold=costs[:1:-1], elsewhere="--json")
     click.echo()
+    told: dict[str, list[str]] = {}
     for report in reports:
         for pair in report.pairs:
             click.echo(visible(pair.sentence))
         for text in report.notices:
-            click.echo(visible(f"note: {text}"), err=True)
+            told.setdefault(text, []).append(report.task)
+    for text, of in told.items():
+        named = len(of) == len(reports) or text.startswith(f"{of[0]}: ")
+        click.echo(visible(f"note: {text}" if named else f"note: {', '.join(of)}: {text}"), err=True)
     for path in paths:
         click.echo(visible(f"plot: {path}"), err=True)
 
