@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from harness.errors import DataError, TemplateError, suggest
 from harness.records import Example, Role, Unreadable, digest, plain_text
 from harness.repeats import Repeats, find_repeats, told_of_items, told_of_pool
 from harness.row_files import Row
-from harness.sources import RowSource
+from harness.sources import DataChoice, RowSource, row_source
 from harness.targets import Target, read_targets
 from harness.tasks import ROW, SplitSlice, Task, expression_source
 from harness.words import words
@@ -59,6 +59,31 @@ class TaskData:
             "rows": {role: len(examples) for role, examples in self.roles.items()},
             "pool_duplicates_removed": self.duplicates,
         }
+
+
+class DataOptions(Protocol):
+    """Where a user wants rows from."""
+
+    @property
+    def data(self) -> DataChoice: ...
+
+    @property
+    def data_dir(self) -> Path | None: ...
+
+
+def open_data(
+    task: Task, options: DataOptions, roles: Iterable[Role], notice: Callable[[str], object] = lambda text: None
+) -> TaskData:
+    """Find a task's rows where ``options`` want them, and read the examples of ``roles``.
+
+    Args:
+        notice: told where the rows are others than those wanted.
+
+    Raises:
+        DataError: there are none, a split is missing, or a row does not fit the task.
+        UsageError: options that do not go together.
+    """
+    return load_data(task, row_source(task, options.data, options.data_dir, notice), roles)
 
 
 def load_data(task: Task, source: RowSource, roles: Iterable[Role]) -> TaskData:
@@ -248,7 +273,7 @@ class _ExampleReader:
             try:
                 return expression.evaluate({ROW: row.values, **row.values})
             except TemplateError as error:
-                raise DataError(row.place, f"{key} of {self.task.path}: {_tail(error)}") from error
+                raise DataError(row.place, f"{key} of {self.task.path}: {error.message}") from error
 
         return evaluate
 
@@ -292,10 +317,6 @@ def _column(row: Row, /, *, key: str, column: str, path: Path, named: Mapping[st
     if isinstance(value, Unreadable):
         raise DataError(row.place, f"{key} of {path}: the column {column!r} cannot be read: it is {value.why}")
     return value
-
-
-def _tail(error: TemplateError) -> str:
-    return str(error).split(": ", 1)[-1]
 
 
 def _item_ids(rows: Sequence[Row]) -> list[str]:

@@ -68,20 +68,11 @@ def predict(
         uncertain = moves[index, : len(item.options)]
         tolerance = float(uncertain[best] + uncertain[others or [best]].max()) if fits else 0.0
         status: Status = "too_long" if not fits else "tie" if margin == 0.0 else "ok"
-        predictions.append(
-            Prediction(
-                item_id=item.item_id,
-                unit=0,
-                cluster=item.cluster,
-                gold=item.gold,
-                prediction=best if fits else None,
-                scores=tuple(row.tolist()) if fits else (),
-                status=status,
-                shots=shots if fits else 0,
-                margin=margin,
-                tolerance=tolerance,
-            )
-        )
+        if fits:
+            said = Prediction.of(item, best, row.tolist(), status, margin=margin, tolerance=tolerance, shots=shots)
+        else:
+            said = Prediction.of(item, None, (), status, margin=margin, tolerance=tolerance)
+        predictions.append(said)
     return predictions
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.baselines import BaselineOptions, joined
-from harness.data import load_data
+from harness.data import open_data
 from harness.errors import DamagedFileError, HarnessError
 from harness.grid import PlannedCell, plan_cells, prompts_of
 from harness.options import RunOptions
@@ -25,7 +25,6 @@ from harness.run_store import StoredRun, set_aside
 from harness.score_store import ScoreStore
 from harness.search_path import SearchPath
 from harness.signature import Signature
-from harness.sources import row_source
 from harness.tasks import Catalogue
 
 if TYPE_CHECKING:
@@ -145,8 +144,7 @@ class _Texts:
     def _read(self, signature: Signature) -> Sequence[Example]:
         options = _options(self._run, signature)
         task = Catalogue(SearchPath.default(options.include_path)).get(signature.task)
-        source = row_source(task, options.data, options.data_dir, lambda text: None)
-        return load_data(task, source, [signature.role]).role(signature.role)
+        return open_data(task, options, [signature.role]).role(signature.role)
 
 
 class _Prompts:

@@ -18,7 +18,7 @@ from harness.columns import Requests
 from harness.combinations import LeftOut, controls, numbers_of_shots, readings
 from harness.companions import Companion, contextual, domain, null, premise
 from harness.controls import control_seed, controlled_demos, controlled_items
-from harness.data import TaskData, limited, load_data, told_of
+from harness.data import TaskData, limited, open_data, told_of
 from harness.decide import Beside
 from harness.demo_plan import CellDemos, DemoPlanner
 from harness.encode import EncodedCell, Encoder
@@ -29,7 +29,6 @@ from harness.records import Example, Prompt, Reading, Role
 from harness.render import Renderer
 from harness.rules import COMPARED
 from harness.search_path import SearchPath
-from harness.sources import row_source
 from harness.tasks import Catalogue, Task
 from harness.templates import Template, find_templates, load_templates
 
@@ -208,7 +207,7 @@ def plan_cells(options: RunOptions, search: SearchPath, reporter: Reporter) -> I
         templates = load_templates(task, search, options.prompts)
         of_words = "domain" in options.calibrate and task.labels is not None and "pool" in task.splits
         roles: set[Role] = {options.split, "pool"} if planner.needs_pool or of_words else {options.split}
-        data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
+        data = open_data(task, options, roles, reporter.notice)
         if data.duplicates:
             found = "1 row of the pool equals" if data.duplicates == 1 else f"{data.duplicates} rows of the pool equal"
             reporter.notice(

@@ -20,7 +20,7 @@ import numpy as np
 from harness.arrow_tables import plain
 from harness.baselines import find_baseline
 from harness.combinations import LeftOut, readings
-from harness.data import TaskData, load_data, read_unlabelled
+from harness.data import TaskData, open_data, read_unlabelled
 from harness.demo_plan import DemoPlanner
 from harness.errors import DataError, UsageError
 from harness.grid import PlannedCell
@@ -31,7 +31,6 @@ from harness.row_files import FORMATS, Row, format_of, half_characters, rows_of,
 from harness.run_store import find_run
 from harness.runner import Session
 from harness.search_path import SearchPath
-from harness.sources import row_source
 from harness.tasks import Catalogue, Task, columns_of, expression_source
 from harness.templates import default_prompt, find_templates, load_templates
 from harness.text_files import MAX_BYTES, UserFile
@@ -111,9 +110,7 @@ def predict_with_prompt(text: Texts, typed: Mapping[str, Any], reporter: Reporte
     session = Session(options, reporter)
     planner = DemoPlanner(options, session.reporter)
     if planner.needs_pool or "domain" in options.calibrate:
-        data = load_data(
-            task, row_source(task, options.data, options.data_dir, reporter.notice), ["pool", options.split]
-        )
+        data = open_data(task, options, ["pool", options.split], reporter.notice)
     else:
         split: Role = options.split
         ids = {split: digest([item.item_id for item in items])}

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.data import load_data
+from harness.data import open_data
 from harness.demo_plan import CellDemos, DemoPlanner
 from harness.errors import UsageError
 from harness.options import RunOptions
@@ -20,7 +20,6 @@ from harness.records import Example, Prompt, Role
 from harness.render import Renderer
 from harness.search_path import SearchPath
 from harness.show import show_demos, show_prompt, show_tokens
-from harness.sources import row_source
 from harness.tasks import Catalogue
 from harness.templates import default_prompt, load_templates
 
@@ -58,7 +57,7 @@ def preview(
     template = load_templates(task, search, (prompt_name or default_prompt(task, search),))[0]
     planner = DemoPlanner(options, reporter)
     roles: set[Role] = {options.split, "pool"} if planner.needs_pool else {options.split}
-    data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
+    data = open_data(task, options, roles, reporter.notice)
     items = data.role(options.split)
     index = _index(items, str(item), f"{task.splits[options.split]} of {task.name}")
     shown = items[index]

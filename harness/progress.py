@@ -32,7 +32,9 @@ class Advance(Protocol):
 
 
 class Reporter(Protocol):
-    """Where a run reports to."""
+    """Where a run reports to; ``notices`` are all that there were."""
+
+    notices: list[str]
 
     def notice(self, text: str) -> None: ...
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 Role = Literal["pool", "select", "report"]
 Status = Literal["ok", "tie", "too_long"]
@@ -124,6 +124,32 @@ class Prediction:
     shots: int
     margin: float
     tolerance: float
+
+    @classmethod
+    def of(
+        cls,
+        item: Example,
+        prediction: int | None,
+        scores: Sequence[float],
+        status: Status,
+        *,
+        margin: float,
+        tolerance: float,
+        shots: int = 0,
+    ) -> Self:
+        """What was said about ``item``, the only unit of its row."""
+        return cls(
+            item_id=item.item_id,
+            unit=0,
+            cluster=item.cluster,
+            gold=item.gold,
+            prediction=prediction,
+            scores=tuple(scores),
+            status=status,
+            shots=shots,
+            margin=margin,
+            tolerance=tolerance,
+        )
 
     @property
     def correct(self) -> bool:

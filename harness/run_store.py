@@ -247,4 +247,4 @@ def tables_of(runs: Iterable[StoredRun], tell: Tell | None = None) -> Iterator[t
 
 def set_aside(error: DamagedFileError) -> str:
     """The line about a run one of whose files is damaged."""
-    return f"{error.path.parent}: damaged, not read: {str(error).removeprefix(f'{error.path.parent}/')}"
+    return f"{error.path.parent}: damaged, not read: {error.path.name}: {error.message}"

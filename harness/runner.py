@@ -8,24 +8,24 @@ of a large one, those that are scored first.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness import interrupts
 from harness.background import Background
 from harness.columns import TOLERANCE
 from harness.decide import predict
 from harness.encode import EncodedCell, Encoder
-from harness.errors import HarnessError, InterruptedRunError
 from harness.grid import EncodedGrid, PlannedCell, encode_cells, plan_cells
 from harness.models import load_model, locate_model
 from harness.options import RunOptions
 from harness.processes import Processes
 from harness.progress import QuietReporter, Reporter
+from harness.recorder import cell_entry, new_manifest, recorded
 from harness.records import CalibrationName, Example, Prediction, Role, RuleName
 from harness.run_store import Manifest, RunFolder
 from harness.score_store import ScoreStore
@@ -175,37 +175,38 @@ def store_run(
         options: those that the cells are of; None for the session's.
         selection_labels: those that the choice of the cells' prompts has seen.
     """
-    options, processes = options or session.options, session.processes
-    folder = processes.from_main(RunFolder(options.results))
+    options, main = options or session.options, session.processes.main
+    folder = session.processes.from_main(RunFolder(options.results))
     manifest = _manifest(folder, session, options, cells, command)
-    write = _Writer(folder, manifest, session.clock, selection_labels) if processes.main else None
-    if write:
-        write.manifest()
     before = replace(session.scoring.report)
 
-    def unfinished(status: str) -> None:
-        manifest.status = status
-        _account(manifest, (), session, before)
-        with suppress(HarnessError):  # on a full disk, the first error is the one to tell
-            if write:
-                write.manifest()
+    def note(manifest: Manifest) -> None:
+        manifest.seconds = session.clock.seconds
+        _account(manifest, session.scoring.report, before)
 
-    with interrupts.ending(lambda: unfinished("interrupted")):
-        try:
-            finished = session.finish(cells, encoded, options.split)
-            _account(manifest, finished, session, before)
-            if write:
-                write.run(finished, cells, session.reporter)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | InterruptedRunError)
-            unfinished("interrupted" if stopped else "failed")
-            raise
+    with recorded(folder, manifest, session.reporter.notices, note=note, writes=main):
+        finished = session.finish(cells, encoded, options.split)
+        _say_deviation(finished, session)
+        if main:
+            manifest.close_items = _close_items(finished)
+            tasks = {cell.data.task.name: cell.data.task for cell in cells}
+            manifest.cells = [
+                cell_entry(
+                    cell.signature,
+                    tasks[cell.signature.task],
+                    len(cell.items),
+                    straddling=cell.encoded.straddling,
+                    selection_labels=selection_labels,
+                )
+                for cell in finished
+            ]
+            folder.write_candidates([(cell.signature, cell.items, cell.encoded) for cell in finished])
+            folder.write_predictions([(cell.signature, cell.items, cell.predictions) for cell in finished])
     return FinishedRun(folder.path, manifest, finished)
 
 
-def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Session, before: Report) -> None:
-    """Note what scoring came to since ``before``, and say what half precision may have changed."""
-    report = session.scoring.report
+def _account(manifest: Manifest, report: Report, before: Report) -> None:
+    """Note what scoring came to since ``before``."""
     manifest.requests = {
         "distinct": report.distinct - before.distinct,
         "from store": report.from_store - before.from_store,
@@ -220,7 +221,21 @@ def _account(manifest: Manifest, finished: Sequence[FinishedCell], session: Sess
         "deviation": report.deviation,
         "deviation_of": report.compared,
     }
-    if session.files.dtype == "float32" or report.deviation is None or not finished:
+
+
+def _close_items(finished: Sequence[FinishedCell]) -> list[dict[str, Any]]:
+    """The items of each cell whose prediction float32 arithmetic may change."""
+    close = {
+        cell.signature.id: [p.item_id for p in cell.predictions if p.status == "ok" and p.margin < p.tolerance]
+        for cell in finished
+    }
+    return [{"cell": cell, "items": items} for cell, items in close.items() if items]
+
+
+def _say_deviation(finished: Sequence[FinishedCell], session: Session) -> None:
+    """Say what half precision may have changed."""
+    report = session.scoring.report
+    if session.files.dtype == "float32" or report.deviation is None:
         return
     predictions = [one for cell in finished for one in cell.predictions if one.status != "too_long"]
     close = sum(one.margin < one.tolerance * report.deviation / TOLERANCE for one in predictions)
@@ -263,66 +278,17 @@ def _signature(
     )
 
 
-class _Writer:
-    """Writes one run: the manifest at its start, and everything at its end."""
-
-    def __init__(self, folder: RunFolder, manifest: Manifest, clock: Clock, selection_labels: int) -> None:
-        self._folder = folder
-        self._manifest = manifest
-        self._clock = clock
-        self._selection_labels = selection_labels
-
-    def manifest(self) -> None:
-        self._manifest.seconds = self._clock.seconds
-        self._folder.write_manifest(self._manifest)
-
-    def run(self, finished: Sequence[FinishedCell], cells: Sequence[PlannedCell], reporter: Reporter) -> None:
-        """Write candidates, predictions and the final manifest; only then is the run done."""
-        manifest = self._manifest
-        for cell in finished:
-            close = [p.item_id for p in cell.predictions if p.status == "ok" and p.margin < p.tolerance]
-            if close:
-                manifest.close_items.append({"cell": cell.signature.id, "items": close})
-        tasks = {cell.data.task.name: cell.data.task for cell in cells}
-        manifest.cells = [
-            {
-                "id": cell.signature.id,
-                "signature": cell.signature.as_dict(),
-                "metrics": list(tasks[cell.signature.task].metrics),
-                "labels": tasks[cell.signature.task].labels,
-                "domain": tasks[cell.signature.task].domain,
-                "n": len(cell.items),
-                "straddling": cell.encoded.straddling,
-                "selection_labels": self._selection_labels,
-            }
-            for cell in finished
-        ]
-        self._folder.write_candidates([(cell.signature, cell.items, cell.encoded) for cell in finished])
-        self._folder.write_predictions([(cell.signature, cell.items, cell.predictions) for cell in finished])
-        interrupts.check()
-        manifest.status = "done"
-        manifest.notices = list(getattr(reporter, "notices", []))
-        self.manifest()
-
-
 def _manifest(
     folder: RunFolder, session: Session, options: RunOptions, cells: Sequence[PlannedCell], command: Sequence[str]
 ) -> Manifest:
     import torch
 
     files, tokenizer = session.files, session.tokenizer
-    tasks = {cell.data.task.name: cell.data for cell in cells}
-    return Manifest(
-        id=folder.id,
-        created=folder.created,
-        status="running",
-        command=list(command),
-        options=options.model_dump(mode="json"),
-        versions={
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            **versions(("harness", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "jinja2")),
-        },
+    return new_manifest(
+        folder,
+        options=options,
+        command=command,
+        packages=("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "jinja2"),
         model={
             "name": files.spec.name,
             "path": str(files.path),
@@ -336,7 +302,7 @@ def _manifest(
             "prefix": list(tokenizer.prefix),
             "processes": session.processes.count,
         },
-        tasks={name: data.described for name, data in tasks.items()},
+        data=[cell.data for cell in cells],
     )
 
 

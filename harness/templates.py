@@ -114,8 +114,7 @@ class Template:
             variables = {**example.fields, "options": list(example.options), "answers": [group[0] for group in words]}
             return self._split(self._body.render({**variables, **self._slots}), words, example)
         except TemplateError as error:
-            message = str(error).removeprefix(f"{error.path}:{error.line}: ").removeprefix(f"{error.path}: ")
-            raise TemplateError(self.path, f"{message} (item {example.place})", error.line) from error
+            raise TemplateError(self.path, f"{error.message} (item {example.place})", error.line) from error
 
     def premise(self, example: Example) -> str:
         """What the answers stand after when nothing is known of the item: the domain premise of the rule ``pmi``.

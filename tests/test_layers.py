@@ -34,7 +34,7 @@ model_checks model_config models pooling tokenizer
 scorers.base scorers.head scorers.readout scorers.attention scorers.tail scorers.activation scorers.memory
 scorers.rows scorers.expand scorers.tree scorers.probe scorers
 processes progress embeddings
-options scoring
+options scoring recorder
 demo_plan
 combinations grid
 runner select

@@ -130,18 +130,5 @@ def predictions_of(items: Sequence[Example], scores: Floats) -> list[Prediction]
         best = int(np.argmax(row))
         margin = float(row[best] - np.delete(row, best).max())
         status: Status = "tie" if margin == 0.0 else "ok"
-        predictions.append(
-            Prediction(
-                item_id=item.item_id,
-                unit=0,
-                cluster=item.cluster,
-                gold=item.gold,
-                prediction=best,
-                scores=tuple(row.tolist()),
-                status=status,
-                shots=0,
-                margin=margin,
-                tolerance=TOLERANCE,
-            )
-        )
+        predictions.append(Prediction.of(item, best, row.tolist(), status, margin=margin, tolerance=TOLERANCE))
     return predictions

@@ -9,13 +9,12 @@ from harness import interrupts
 from harness.baselines.options import BaselineOptions
 from harness.baselines.registry import METHODS, Method
 from harness.baselines.subsets import doubling_sizes, stratified_order
-from harness.data import TaskData, limited, load_data, told_of
+from harness.data import TaskData, limited, open_data, told_of
 from harness.errors import HarnessError, UsageError
 from harness.progress import Reporter
 from harness.records import Example, Role
 from harness.search_path import SearchPath
 from harness.shots import NearDuplicates
-from harness.sources import row_source
 from harness.tasks import Catalogue
 
 
@@ -56,7 +55,7 @@ def plan_baselines(options: BaselineOptions, reporter: Reporter) -> Iterator[Pla
         if task.name in catalogue.shadowed:
             reporter.notice(f"task {task.name}: {task.path} is used instead of {catalogue.shadowed[task.name]}")
         roles: set[Role] = {options.split, "pool"}
-        data = load_data(task, row_source(task, options.data, options.data_dir, reporter.notice), roles)
+        data = open_data(task, options, roles, reporter.notice)
         for told in told_of(data, options.split):
             reporter.notice(told)
         pool = _guarded(data, options.split, reporter)

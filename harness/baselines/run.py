@@ -5,10 +5,8 @@ tasks, data -> nested training sets -> trained cells (known ones are read) -> pr
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,10 @@ from harness.baselines.grid import PlannedBaseline, plan_baselines
 from harness.baselines.options import BaselineOptions
 from harness.baselines.texts import joined
 from harness.baselines.trained import TrainedCell, find_trained
-from harness.errors import DamagedFileError, HarnessError
+from harness.errors import DamagedFileError
 from harness.progress import QuietReporter, Reporter, duration
+from harness.recorder import cell_entry, new_manifest, recorded
 from harness.run_store import Manifest, RunFolder
-from harness.versions import versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +47,27 @@ def run_baselines(
     encoder = Encoder(options, reporter) if any(cell.method.needs_encoder for cell in cells) else None
     folder = RunFolder(options.results)
     manifest = _manifest(folder, options, cells, encoder, command)
-    manifest.seconds["reading"] = round(time.monotonic() - begin, 3)
-    folder.write_manifest(manifest)
-    begin = time.monotonic()
+    seconds = {"reading": round(time.monotonic() - begin, 3)}
 
-    def unfinished(status: str) -> None:
-        manifest.status = status
-        with suppress(HarnessError):  # on a full disk, the first error is the one to tell
-            folder.write_manifest(manifest)
+    def note(manifest: Manifest) -> None:
+        manifest.seconds = seconds
 
-    with interrupts.ending(lambda: unfinished("interrupted")):
-        try:
-            finished = _finish(cells, encoder, options, reporter, manifest)
-            manifest.seconds["training and scoring"] = round(time.monotonic() - begin, 3)
-            folder.write_predictions([(one.signature, one.planned.items, one.predictions) for one in finished])
-            interrupts.check()
-            manifest.cells = [_told(one) for one in finished]
-            manifest.status = "done"
-            manifest.notices = list(getattr(reporter, "notices", []))
-            folder.write_manifest(manifest)
-        except BaseException as error:
-            unfinished("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-            raise
+    with recorded(folder, manifest, reporter.notices, note=note):
+        begin = time.monotonic()
+        finished = _finish(cells, encoder, options, reporter, seconds)
+        seconds["training and scoring"] = round(time.monotonic() - begin, 3)
+        folder.write_predictions([(one.signature, one.planned.items, one.predictions) for one in finished])
+        manifest.cells = [
+            cell_entry(
+                one.signature,
+                one.planned.data.task,
+                len(one.planned.items),
+                chosen=one.trained.chosen,
+                costs=one.trained.costs,
+                reused=one.reused,
+            )
+            for one in finished
+        ]
     return FinishedBaselines(folder.path, manifest, finished)
 
 
@@ -79,7 +76,7 @@ def _finish(
     encoder: Encoder | None,
     options: BaselineOptions,
     reporter: Reporter,
-    manifest: Manifest,
+    seconds: dict[str, float],
 ) -> list[FinishedBaseline]:
     signatures = [signature_of(cell, encoder, options.split) for cell in cells]
     known = [_known(options.results, signature.id, reporter) for signature in signatures]
@@ -93,7 +90,7 @@ def _finish(
         }
         if needed:
             encoder.embed(list(needed))
-        manifest.seconds["embedding"] = round(time.monotonic() - begin, 3)
+        seconds["embedding"] = round(time.monotonic() - begin, 3)
     finished = []
     begin = time.monotonic()
     with reporter.track("training", len(cells), "cells") as advance:
@@ -119,22 +116,6 @@ def _known(results: Path, cell_id: str, reporter: Reporter) -> TrainedCell | Non
         return None
 
 
-def _told(one: FinishedBaseline) -> dict[str, Any]:
-    """The cell's entry in the manifest."""
-    task = one.planned.data.task
-    return {
-        "id": one.signature.id,
-        "signature": one.signature.as_dict(),
-        "metrics": list(task.metrics),
-        "labels": task.labels,
-        "domain": task.domain,
-        "n": len(one.planned.items),
-        "chosen": one.trained.chosen,
-        "costs": one.trained.costs,
-        "reused": one.reused,
-    }
-
-
 def _manifest(
     folder: RunFolder,
     options: BaselineOptions,
@@ -142,22 +123,15 @@ def _manifest(
     encoder: Encoder | None,
     command: Sequence[str],
 ) -> Manifest:
-    tasks = {cell.data.task.name: cell.data for cell in cells}
     model: dict[str, Any] = {"name": ", ".join(options.methods)}
     if encoder is not None:
         files = encoder.files
         model["encoder"] = {"name": files.spec.name, "path": str(files.path), "fingerprint": files.fingerprint}
-    return Manifest(
-        id=folder.id,
-        created=folder.created,
-        status="running",
-        command=list(command),
-        options=options.model_dump(mode="json"),
-        versions={
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            **versions(("harness", "scikit-learn", "scipy", "numpy", "torch", "transformers", "datasets")),
-        },
+    return new_manifest(
+        folder,
+        options=options,
+        command=command,
+        packages=("scikit-learn", "scipy", "numpy", "torch", "transformers", "datasets"),
         model=model,
-        tasks={name: data.described for name, data in tasks.items()},
+        data=[cell.data for cell in cells],
     )
