@@ -126,7 +126,14 @@ def _score_columns(rows: Sequence[Row]) -> list[Column[Row]]:
     return [
         *row_columns(rows),
         _items(),
-        Column[Row]("prompts", _prompts, says=_any_prompts, fold=9, shared="narrow", gives="name"),
+        Column[Row](
+            "prompts",
+            _prompts,
+            says=_any_prompts,
+            fold=None if _other_templates(rows) else 9,
+            shared="narrow",
+            gives="name",
+        ),
         _metric("accuracy"),
         Column[Row]("worst", lambda row: _extreme(row, "worst"), says=_any_spread, fold=4),
         Column[Row]("best", lambda row: _extreme(row, "best"), says=_any_spread, fold=7),
@@ -171,6 +178,15 @@ def _any_prompts(rows: Sequence[Row]) -> bool:
     return _all_of_items(rows) and not all(
         row.part and row.part[0] == "prompt" and row.seeds * row.orders == 1 for row in rows
     )
+
+
+def _other_templates(rows: Sequence[Row]) -> bool:
+    """Whether means of one task are over other numbers of templates: what is better on average may owe it to them."""
+    counts: dict[str, set[int]] = {}
+    for row in rows:
+        if not row.trained and row.chosen is None:
+            counts.setdefault(row.task_label, set()).add(row.templates)
+    return any(len(known) > 1 for known in counts.values())
 
 
 def _any_gap(rows: Sequence[Row]) -> bool:

@@ -174,3 +174,12 @@ def test_a_control_of_some_prompts_is_compared_with_those() -> None:
     )
     assert told == []
     assert len(controls_told(cell(wrong, gold=gold), cell(half, gold=gold, control="permuted"))) == 1
+
+
+def test_what_a_mean_is_over_stays_where_means_differ_in_it() -> None:
+    """A calibration that one template cannot have makes a mean of the others, which may be better for that alone."""
+    both = [cell(RIGHT, template=f"mood/{name}", model=VALUES["model"][1]) for name in "ab"]
+    few = cell(RIGHT, template="mood/a", model=VALUES["model"][1], calibration="contextual")
+    for cells, kept in (([*both, few], True), (both, False)):
+        fitted = fit(tables.score_table(summarise(cells)), 40)
+        assert ("prompts" in [column.title for column in fitted.table.columns]) is kept
