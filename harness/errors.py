@@ -34,6 +34,7 @@ class FileError(HarnessError):
     Attributes:
         path: the file.
         line: its 1-based line, where one is known.
+        message: what is wrong, without the place.
     """
 
     def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
