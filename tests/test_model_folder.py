@@ -195,7 +195,7 @@ def _cut(folder: Path) -> None:
         (_sparse, "claims 4,000 GB, of which 0.0 are on the disk"),
         (_cut, "model.safetensors: is cut off or damaged"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_damaged_or_endless_file_is_named(model: Path, change: Change, what: str) -> None:
     change(model)
