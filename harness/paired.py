@@ -80,7 +80,8 @@ def compare(first: Floats, second: Floats, clusters: Ints | None = None) -> Comp
 
 
 def difference_interval(differences: Floats, clusters: Ints | None = None) -> Interval:
-    """Student's t interval of the mean of per-item differences, shape [n] (Miller 2024, arXiv:2411.00640, section 4).
+    """Student's t interval of the mean of per-item differences of shares, shape [n] (Miller 2024, arXiv:2411.00640,
+    section 4), within -1 and 1.
 
     With clusters the standard error is CR1, and there are as many degrees of freedom as clusters, less one. The ends
     are nan where no two differences differ, and for one item or cluster. Few clusters of unequal sizes make it too
@@ -93,7 +94,7 @@ def difference_interval(differences: Floats, clusters: Ints | None = None) -> In
     if freedom < 1:
         return Interval(mean, math.nan, math.nan)
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * standard_error(differences, clusters)
-    return _interval(mean, mean - half, mean + half)
+    return _interval(mean, max(-1.0, mean - half), min(1.0, mean + half))
 
 
 def t_test(differences: Floats, clusters: Ints | None = None) -> float:

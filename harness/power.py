@@ -47,16 +47,18 @@ def needed_items(difference: float, variance: float) -> int:
 
 
 def detectable_difference(standard_error: float, freedom: float = math.inf) -> float:
-    """Smallest difference found by a t-test of a difference with this standard error, clustered or not.
+    """Smallest difference of shares found by a t-test of a difference with this standard error, clustered or not.
 
-    nan where the error is 0 or nan: items that show no spread say nothing of what they would find.
+    nan where the error is 0 or nan: items that show no spread say nothing of what they would find; and where even a
+    difference of 1 would not be found.
 
     Args:
         freedom: the test's degrees of freedom: items, or clusters of them, less one.
     """
     if not standard_error > 0 or freedom < 1:
         return math.nan
-    return _noncentrality(freedom) * standard_error
+    found = _noncentrality(freedom) * standard_error
+    return found if found <= 1 else math.nan
 
 
 @cache

@@ -17,12 +17,14 @@ class Dimension:
     """Something in which rows may differ.
 
     ``told`` dimensions are what a user asked for, and are worth a column wherever rows of a task differ in them; the
-    others, hashes mostly, only where rows would look alike without them.
+    others, hashes mostly, only where rows would look alike without them. ``usual`` is the value of rows for which
+    nobody asked for another.
     """
 
     title: str
     value: Callable[[Row], object]
     told: bool = False
+    usual: str | None = None
 
     def text(self, row: Row) -> str:
         value = self.value(row)
@@ -47,7 +49,7 @@ SPLIT = Dimension("split", _of_signature("split"), told=True)
 ITEMS = Dimension("n", lambda row: row.n, told=True)
 
 SETTINGS: Sequence[Dimension] = [
-    Dimension(ABOUT[name].title or name, _of_signature(name), told=True)
+    Dimension(ABOUT[name].title or name, _of_signature(name), told=True, usual=ABOUT[name].usual)
     for name in sorted(fields_that(lambda about: about.setting), key=lambda name: ABOUT[name].setting or 0)
 ]
 # Whatever else makes a row: nothing is forgotten that is added to the key of a row.
@@ -71,6 +73,16 @@ def telling(rows: Sequence[Row]) -> list[Dimension]:
     shown = [one for one in SETTINGS if _differs(rows, one)]
     base = [one for one in BASE if one is not CHOSEN]  # where there is no place, tables leave its column out
     return [*shown, *_needed(rows, [*base, SPLIT, ITEMS, *shown], [CHOSEN, *SETTINGS, *HIDDEN])]
+
+
+def unusual(rows: Sequence[Row]) -> list[Dimension]:
+    """The settings that all rows have alike, where that is not what one gets who asks for nothing."""
+    found = []
+    for one in SETTINGS:
+        values = {one.value(row) for row in rows} - {None}
+        if one.usual is not None and len(values) == 1 and values != {one.usual}:
+            found.append(one)
+    return found
 
 
 def row_names(rows: Sequence[Row]) -> list[str]:

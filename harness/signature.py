@@ -35,6 +35,7 @@ class About:
         title: the heading of its column, where it has one that is not its name.
         setting: its place among the columns of what a user asks for, which tables show wherever rows differ in it;
             without one, it is shown only where rows would look alike.
+        usual: a setting's value where nobody asks for another; a table whose rows all have it need not say so.
         narrows: a side of a comparison may be narrowed by it.
         matches: rows of two sides are matched by it.
         of: the approach that alone has it.
@@ -49,6 +50,7 @@ class About:
     cell: bool = False
     title: str | None = None
     setting: int | None = None
+    usual: str | None = None
     narrows: bool = False
     matches: bool = False
     of: Approach | None = None
@@ -79,7 +81,7 @@ class Signature(BaseModel):
         Annotated[int, Field(ge=0, le=1_000_000)] | None, About(row=True, narrows=True, matches=True, of="prompt")
     ] = None
     demos: Annotated[
-        Text | None, About(row=True, setting=4, narrows=True, matches=True, of="prompt", of_demos=True)
+        Text | None, About(row=True, setting=4, usual="fixed", narrows=True, matches=True, of="prompt", of_demos=True)
     ] = None
     demo_seed: Annotated[
         Annotated[int, Field(ge=-(2**63), le=2**63)] | None, About(cell=True, narrows=True, of_demos=True)
@@ -95,21 +97,29 @@ class Signature(BaseModel):
     ] = None
     demo_order: Annotated[
         Text | None,
-        About(row=True, title="order", setting=6, narrows=True, matches=True, of="prompt", of_demos=True),
+        About(
+            row=True, title="order", setting=6, usual="drawn", narrows=True, matches=True, of="prompt", of_demos=True
+        ),
     ] = None
     order: Annotated[
         Annotated[int, Field(ge=0, lt=MOST_ORDERS)] | None, About(cell=True, of="prompt", of_demos=True)
     ] = None
-    rule: Annotated[Text | None, About(row=True, setting=2, narrows=True, matches=True, of="prompt", of_task=True)] = (
-        None
-    )
-    calibration: Annotated[Text | None, About(row=True, setting=3, narrows=True, matches=True, of="prompt")] = None
+    rule: Annotated[
+        Text | None, About(row=True, setting=2, usual="sum", narrows=True, matches=True, of="prompt", of_task=True)
+    ] = None
+    calibration: Annotated[
+        Text | None, About(row=True, setting=3, usual="none", narrows=True, matches=True, of="prompt")
+    ] = None
     control: Annotated[Text | None, About(row=True, setting=1, narrows=True, matches=True, of="prompt")] = None
     tokenizer_hash: Annotated[
         Text | None, About(row=True, title="tokenizer", of="prompt", chosen=False, follows="model")
     ] = None
-    dtype: Annotated[Text | None, About(row=True, setting=7, narrows=True, matches=True, of="prompt")] = None
-    bos: Annotated[Text | None, About(row=True, setting=8, narrows=True, matches=True, of="prompt")] = None
+    dtype: Annotated[
+        Text | None, About(row=True, setting=7, usual="float32", narrows=True, matches=True, of="prompt")
+    ] = None
+    bos: Annotated[Text | None, About(row=True, setting=8, usual="auto", narrows=True, matches=True, of="prompt")] = (
+        None
+    )
     max_inputs: Annotated[int | None, About(of="prompt", follows="model")] = None
     # ``kind`` in files, in JSON and in what a user types: a task has a kind, too.
     approach: Annotated[

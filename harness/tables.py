@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from harness import formats
 from harness.class_report import AVERAGES, ClassReport
 from harness.layout import Column, Section, Table
-from harness.row_names import ITEMS, SPLIT, Dimension, piece, telling
+from harness.row_names import ITEMS, SPLIT, Dimension, piece, telling, unusual
 from harness.sensitivity import PARTS, QUANTILES, Sensitivity, remarks
 from harness.summary import MetricSummary, Row, Status
 
@@ -50,7 +51,9 @@ def row_columns(rows: Sequence[Row]) -> list[Column[Row]]:
         Column[Row]("k", lambda row: "-" if row.trained else str(row.signature.shots), "right", says=_any_prompt),
         Column[Row]("labels", lambda row: str(row.labels_used), "right", says=_any_labels),
     ]
-    return [*found, *(_setting(dimension) for dimension in telling(rows))]
+    told = telling(rows)
+    same = [one for one in unusual(rows) if one not in told]
+    return [*found, *map(_setting, told), *(replace(_setting(one), setting=False, shared="always") for one in same)]
 
 
 def _setting(dimension: Dimension) -> Column[Row]:

@@ -259,7 +259,7 @@ def test_a_prompt_chosen_by_labels_is_charged_and_the_mean_of_all_is_not(harness
     assert chosen["sentence"].endswith("; it used 291 itself")
     out = harness.ok("breakeven").out
     assert "> -" not in out
-    (line,) = (line for line in out.splitlines() if line.startswith("mood") and "chosen by select" in line)
+    line, _cost = (line for line in out.splitlines() if line.startswith("mood") and "chosen by select" in line)
     assert re.split(r" {2,}", line)[5:8] == ["> 128", "> 128", "unknown"]
 
 

@@ -372,7 +372,7 @@ _GOOD = '{"text": "fine", "label": 1}\n'
         ("test.jsonl", _GOOD + '{"text": "x", "label": "hi"}\n', ["test.jsonl:2", "label", "low, high", "'hi'"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": 0.5}\n', ["test.jsonl:2", "label", "0.5"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": true}\n', ["test.jsonl:2", "label", "True"]),
-        ("test.jsonl", _GOOD + '{"text": "x", "label": null}\n', ["test.jsonl:2", "label", "None"]),
+        ("test.jsonl", _GOOD + '{"text": "x", "label": null}\n', ["test.jsonl:2", "label", "null"]),
         ("test.jsonl", _GOOD + '{"text": "x", "label": -1}\n', ["test.jsonl:2", "-1", "no public labels"]),
         (
             "test.jsonl",

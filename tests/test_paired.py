@@ -371,3 +371,8 @@ def test_one_item_has_no_bootstrap_interval() -> None:
     gold: npt.NDArray[np.int64] = np.array([1])
     assert_no_ends(bootstrap_confusion(pair_index(gold, gold, 2), pair_index(gold, 1 - gold, 2), accuracy, 2), 1.0)
     assert_no_ends(bootstrap_items(lambda items: float(len(items)), 1), 1.0)
+
+
+def test_a_difference_of_shares_is_within_one() -> None:
+    few = difference_interval(np.array([1.0, 1.0, -1.0]))
+    assert (few.low, few.high) == (-1.0, 1.0)

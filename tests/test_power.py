@@ -88,8 +88,13 @@ def test_an_unpaired_difference_is_found_in_four_of_five_tries_by_welchs_test(n:
 @pytest.mark.parametrize("freedom", [4, 7, 30, 99])
 def test_a_t_test_finds_what_statsmodels_says(freedom: int) -> None:
     expected = TTestPower().solve_power(effect_size=None, nobs=freedom + 1, alpha=0.05, power=0.8)
-    found = detectable_difference(1 / math.sqrt(freedom + 1), freedom)
-    assert found == pytest.approx(float(expected), rel=1e-4)
+    found = detectable_difference(0.1 / math.sqrt(freedom + 1), freedom)
+    assert found == pytest.approx(0.1 * float(expected), rel=1e-4)
+
+
+def test_no_difference_of_shares_is_larger_than_1() -> None:
+    assert 0 < detectable_difference(0.2, 5) < 1
+    assert math.isnan(detectable_difference(0.5, 2))
 
 
 def test_with_many_items_the_exact_figures_are_those_of_the_normal_distribution() -> None:

@@ -14,6 +14,7 @@ from test_summary import GOLD, RIGHT, cell
 from harness import tables
 from harness.breakdown import broken_down
 from harness.cell_results import CellResult
+from harness.formats import text_lines
 from harness.layout import fit
 from harness.notices import findings, in_short
 from harness.row_names import row_names
@@ -97,6 +98,27 @@ def test_a_single_control_has_a_column() -> None:
     (column,) = (column for column in table.columns if column.title == "control")
     assert [column.value(row) for row in rows] == ["-", "permuted"]
     assert row_names(rows) == ["tiny, mood, 0-shot", "tiny, mood, 0-shot, control permuted"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ""),
+        ({"calibration": "contextual"}, "calibration contextual"),
+        ({"rule": "pmi"}, "rule pmi"),
+        ({"rule": "pmi", "dtype": "bfloat16"}, "rule pmi; dtype bfloat16"),
+        ({"demos": "bm25", "demo_order": "entropy", "bos": "never"}, "demos bm25; order entropy; bos never"),
+    ],
+)
+def test_what_all_rows_were_asked_alike_is_said_once_where_it_is_not_what_one_gets(
+    changes: dict[str, Any], told: str
+) -> None:
+    """Numbers under one calibration and under none must not look the same, though no two rows of a table differ."""
+    rows = summarise([cell(RIGHT, shots=k, labels_used=k, **changes) for k in (0, 4)])
+    lines = text_lines(tables.score_table(rows), 100)
+    (said,) = [line for line in lines if line.startswith("all rows: split")]
+    assert said == "all rows: split test" + (f"; {told}" if told else "")
+    assert all(f"| {value} |" in tables.as_markdown(rows).splitlines()[2] for value in changes.values())
 
 
 def test_names_tell_what_rows_differ_in_and_no_more() -> None:

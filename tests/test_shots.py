@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -271,6 +272,7 @@ def test_no_demonstration_is_an_item() -> None:
             "labels": ["a", "b"],
         }
     )
+    task._path = Path("t.yaml")
     data = load_data(task, Source(), ["report", "pool"])
     reported = {str(example.fields["text"]).rstrip("!") for example in data.role("report")}
     pool = data.role("pool")

@@ -427,10 +427,10 @@ def test_what_a_grid_lacks_is_told() -> None:
     assert line[titles.index("prompts")] == "3 of 2 x 2 seeds"
 
 
-def test_csv_comes_back_as_it_was() -> None:
+def test_csv_comes_back_a_line_a_row() -> None:
     rows = summarise([cell(RIGHT, model='a,"b"\nc'), cell(HALF, model="d", model_fingerprint="f1")])
     found = list(csv.DictReader(io.StringIO(tables.as_csv(rows))))
-    assert [line["model"] for line in found] == ['a,"b"\nc', "d"]
+    assert [line["model"] for line in found] == ['a,"b"␊c', "d"]
     for line, row in zip(found, rows, strict=True):
         assert float(line["accuracy"]) == row.metrics["accuracy"].mean
         assert float(line["accuracy_low"]) == row.metrics["accuracy"].low
