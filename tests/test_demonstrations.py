@@ -280,7 +280,7 @@ def test_tables_tell_orders_and_encoders_where_rows_differ_in_them(evaluate: Eva
     lines = tables.as_markdown(rows).splitlines()
     assert "| encoder | order |" in lines[0]
     assert sum("| bm25 | permuted | mmr | 20 | 2 x 2 orders |" in line for line in lines) == 1
-    assert sum("| tiny-gpt2 | drawn | 20 | 2 |" in line for line in lines) == 1
+    assert sum("| tiny-gpt2 | drawn | mmr | 20 | 2 |" in line for line in lines) == 1
 
 
 # The choice of an order
