@@ -263,6 +263,16 @@ def test_a_prompt_chosen_by_labels_is_charged_and_the_mean_of_all_is_not(harness
     assert re.split(r" {2,}", line)[5:8] == ["> 128", "> 128", "unknown"]
 
 
+def test_of_a_bound_a_bound_is_left(harness: Commands) -> None:
+    """The fewest labels tried are 8, and the prompt used 4 of its own; of one that used 8, nothing is left."""
+    store([(prompt(shots=k, labels_used=k), right(0.5, 99)) for k in (4, 8)])
+    store_baselines()
+    said = {pair["prompt"]: pair["sentence"] for pair in found(harness)["tasks"][0]["pairs"]}
+    assert "is worth at most 8 labels" in said["tiny 4-shot"]
+    assert said["tiny 4-shot"].endswith("; it used 4 itself, which leaves at most 4")
+    assert said["tiny 8-shot"].endswith("; it used 8 itself, no fewer than that")
+
+
 def test_of_repeated_runs_the_latest_counts(harness: Commands) -> None:
     store([(prompt(), right(0.95, 99))])
     store([(prompt(), right(0.75, 99))])

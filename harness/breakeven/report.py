@@ -82,9 +82,11 @@ class Pair:
             return text
         if found.censored == "above":
             return f"{text}; it used {used:,} itself"
-        if found.n <= used:
+        most = found.n_min if found.censored == "below" else found.n
+        if most <= used:
             return f"{text}; it used {used:,} itself, no fewer than that"
-        return f"{text}; it used {used:,} itself, which leaves {_about(found.n - used)}"
+        at_most = "at most " if found.censored == "below" else ""
+        return f"{text}; it used {used:,} itself, which leaves {at_most}{_about(most - used)}"
 
     @property
     def _interval(self) -> str:
