@@ -111,9 +111,7 @@ class Signature(BaseModel):
         Text | None, About(row=True, setting=3, usual="none", narrows=True, matches=True, of="prompt")
     ] = None
     control: Annotated[Text | None, About(row=True, setting=1, narrows=True, matches=True, of="prompt")] = None
-    tokenizer_hash: Annotated[
-        Text | None, About(row=True, title="tokenizer", of="prompt", chosen=False, follows="model")
-    ] = None
+    tokenizer_hash: Annotated[Text | None, About(row=True, title="tokenizer", of="prompt", follows="model")] = None
     dtype: Annotated[
         Text | None, About(row=True, setting=7, usual="float32", narrows=True, matches=True, of="prompt")
     ] = None

@@ -81,7 +81,7 @@ def test_filters_that_fit_other_cells_each_leave_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["task_reading", "data_hash", "pool_hash", "tokenizer_hash", "demo_guard", "method_version"]
+    "key", ["task_reading", "data_hash", "pool_hash", "demo_encoder_hash", "demo_guard", "method_version"]
 )
 def test_of_rows_with_the_same_settings_the_latest_is_shown(key: str) -> None:
     before, now = (1, 2) if key == "method_version" else ("h1", "h2")
@@ -102,6 +102,7 @@ def test_of_rows_with_the_same_settings_the_latest_is_shown(key: str) -> None:
         {"rule": "pmi"},
         {"shots": 4},
         {"model_fingerprint": "f1"},
+        {"tokenizer_hash": "k1"},
         {"data": "sample"},
         {"dtype": "bfloat16"},
         {"bos": "never"},
