@@ -16,6 +16,7 @@ from harness.breakeven import Monotone, Over, Wanted, read, read_csv, shot_numbe
 from harness.breakeven import selection_labels as labels_of_selection
 from harness.compare import pairs, read_side
 from harness.errors import HarnessError, UsageError
+from harness.option_signatures import with_options
 from harness.options import RunOptions, at_least, listed
 from harness.predict import Texts, predict_with_baseline, predict_with_prompt
 from harness.preview import preview
@@ -25,7 +26,6 @@ from harness.run_store import stored_run, stored_runs
 from harness.runner import run as run_grid
 from harness.select import select as choose_prompt
 from harness.shots import choose_order
-from harness.signatures import with_options
 
 if TYPE_CHECKING:
     from pandas import DataFrame

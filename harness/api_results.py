@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,15 +36,17 @@ _SHOWN = (
 )  # fmt: skip
 
 
-class _Shown:
+class _Shown(ABC):
     """A short repr, and a table where a notebook shows the object."""
 
     @property
+    @abstractmethod
     def table(self) -> DataFrame:
-        raise NotImplementedError
+        """What is shown."""
 
+    @abstractmethod
     def _heading(self) -> str:
-        raise NotImplementedError
+        """What it is, in a few words."""
 
     def _remarks(self) -> Sequence[str]:
         return ()

@@ -19,9 +19,9 @@ import harness
 from harness import progress
 from harness.baselines import BaselineOptions
 from harness.errors import HarnessError, UsageError
+from harness.option_signatures import accepted
 from harness.options import RunOptions
 from harness.progress import ConsoleReporter, QuietReporter
-from harness.signatures import accepted
 from harness.stub import package_stub
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -43,7 +43,7 @@ baselines.registry baselines.options baselines.subsets baselines.texts baselines
 baselines.grid baselines.encoder baselines.cells baselines.run baselines.apply
 baselines predict
 listing preview fetch
-frames signatures api_results api stub
+frames option_signatures api_results api stub
 commands.options commands.printing commands.prompts commands.results commands.trained commands.look commands
 __init__ cli __main__
 """
